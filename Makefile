@@ -1,0 +1,70 @@
+# Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
+.DEFAULT_GOAL := help
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos bench run down docs clean
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
+INSTALLED := .venv/.installed
+DEMO ?= 1
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): requirements/dev.lock.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(PYTHON) -c 'import sys; sys.exit("Porchlight needs Python 3.11 or newer; set PYTHON=…") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+install: $(INSTALLED) ## make .venv with everything in it, the porchlight command too
+
+run: $(INSTALLED) ## the whole platform on this machine, playing a demo day in a loop (DEMO=0: without it)
+	@$(BIN)/porchlight run $(if $(filter 0,$(DEMO)),--no-demo,)
+
+down: $(INSTALLED) ## stop a platform that was started with `porchlight up`
+	@$(BIN)/porchlight down
+
+fmt: $(INSTALLED) ## format the code and sort the imports
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+lint: $(INSTALLED) ## format and lint checks, changing nothing
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: $(INSTALLED) ## strict types
+	@$(BIN)/mypy
+
+imports: $(INSTALLED) ## the direction of dependencies
+	@$(BIN)/lint-imports
+
+check: lint types imports ## everything that needs no server
+
+test: check ## what CI runs: the checks and every test, on real servers
+	@$(BIN)/pytest -q
+
+test-unit: $(INSTALLED) ## seconds; no socket
+	@$(BIN)/pytest -q tests/unit
+
+test-model: $(INSTALLED) ## properties and state machines
+	@$(BIN)/pytest -q tests/model
+
+test-integration: $(INSTALLED) ## adapters on real PostgreSQL and Kafka (PORCHLIGHT_TEST_BACKEND=env|docker|embedded|auto)
+	@$(BIN)/pytest -q tests/integration
+
+test-e2e: $(INSTALLED) ## every process, in domain words
+	@$(BIN)/pytest -q tests/e2e
+
+test-chaos: $(INSTALLED) ## kill and pause under load, then the history checker
+	@$(BIN)/pytest -q tests/chaos
+
+bench: $(INSTALLED) ## latency, throughput and takeover, as ratios measured in one run
+	@$(BIN)/porchlight bench all
+
+docs: $(INSTALLED) ## write the generated pages again
+	@$(BIN)/porchlight docs
+
+lock: ## resolve the locks again (needs uv on PATH)
+	@sh requirements/lock.sh
+
+clean: ## remove .venv and what the platform keeps under .porchlight
+	rm -rf .venv .porchlight

@@ -1,0 +1,246 @@
+"""The `porchlight` command. Each function here reads its arguments and calls one module."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from porchlight.home import DEFAULT_HOME, Home, Running, Trouble
+from porchlight.plan import Options
+from porchlight.processes import Pids
+from porchlight.supervisor import Supervisor
+
+console = Console(highlight=False)
+app = App(name="porchlight", help="Contacts of any channel, routed to agents at home.", version="0.1.0")
+keys_app = App(name="keys", help="API keys of channel integrations.")
+token_app = App(name="token", help="Tokens of agents, supervisors and administrators.")
+app.command(keys_app)
+app.command(token_app)
+
+HomeFolder = Annotated[str, Parameter(name="--home", env_var="PORCHLIGHT_HOME", help="Where everything lives.")]
+UP_TIMEOUT_S = 180
+
+
+def main() -> None:
+    """Entry point: trouble that the user can put right is a line and status 2, not a traceback."""
+    try:
+        app()
+    except Trouble as why:
+        print(f"porchlight: {why}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {line}")
+
+
+def supervise(home: Home, options: Options, when_ready: "asyncio.Future[Running] | None" = None) -> None:
+    """Run a platform in the foreground until it is told to stop."""
+
+    async def work() -> None:
+        supervisor = Supervisor(home, options, say)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, supervisor.stopping.set)
+        await supervisor.run(lambda running: print_urls(running))
+
+    asyncio.run(work())
+
+
+def print_urls(running: Running) -> None:
+    """Where to look."""
+    table = Table(show_header=False, box=None)
+    table.add_row("status page", running.reporting[0] + "/")
+    for name in ("intake", "router", "presence", "reporting"):
+        table.add_row(f"{name} API", getattr(running, name)[0] + "/docs")
+    console.print(table)
+    say("up: Ctrl-C or `porchlight down` stops it")
+
+
+@app.command
+def up(
+    *,
+    home: HomeFolder = DEFAULT_HOME,
+    foreground: bool = False,
+    port_base: int = 8080,
+    intake: int = 1,
+    router: int = 2,
+    presence: int = 1,
+    reporting: int = 1,
+    log_level: str = "info",
+) -> None:
+    """Start PostgreSQL, Kafka and the services; returns when they are ready.
+
+    Parameters
+    ----------
+    foreground
+        Stay, and stop everything on Ctrl-C.
+    port_base
+        Services answer at +1 to +4, PostgreSQL and Kafka at +20 and +21; 0 takes free ports.
+    """
+    place = Home(home)
+    options = Options(
+        port_base=port_base,
+        intake=intake,
+        router=router,
+        presence=presence,
+        reporting=reporting,
+        log_level=log_level,
+    )
+    if foreground:
+        supervise(place, options)
+        return
+    place.make()
+    if place.is_locked() is not None:
+        place.lock()  # says who runs
+    command = [sys.executable, "-m", "porchlight", *sys.argv[1:], "--foreground"]
+    log = place.logs / "supervisor.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    _wait_until_up(place, child, log)
+    print_urls(place.running())
+
+
+def _wait_until_up(place: Home, child: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    mark = log.stat().st_size
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            lines = log.read_bytes()[max(0, mark - 1) :].decode(errors="replace").strip().splitlines()
+            raise Trouble(lines[-1].removeprefix("porchlight: ") if lines else f"the supervisor ended: see {log}")
+        if " up: " in log.read_bytes()[mark:].decode(errors="replace"):
+            return
+        time.sleep(0.1)
+    raise Trouble(f"not ready after {UP_TIMEOUT_S} s: see {log} and `porchlight doctor`")
+
+
+@app.command
+def down(*, home: HomeFolder = DEFAULT_HOME) -> None:
+    """Stop the platform; what it knows stays under its folder."""
+    place = Home(home)
+    pid = place.is_locked()
+    if pid is None:
+        Pids(place).stop_orphans(say)
+        say("nothing runs")
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while place.is_locked() is not None:
+        if time.monotonic() > deadline:
+            raise Trouble(f"the supervisor (pid {pid}) does not stop: see logs/supervisor.log")
+        time.sleep(0.1)
+    say("stopped")
+
+
+@app.command
+def status(*, home: HomeFolder = DEFAULT_HOME) -> None:
+    """What runs, and whether it is ready."""
+    import httpx
+
+    place = Home(home)
+    running = place.running()
+    table = Table("process", "pid", "ready", "address")
+    addresses = {f"intake-{n}": url for n, url in enumerate(running.intake, 1)}
+    addresses |= {f"router-{n}": url for n, url in enumerate(running.router, 1)}
+    addresses |= {f"agent-presence-{n}": url for n, url in enumerate(running.presence, 1)}
+    addresses |= {f"reporting-{n}": url for n, url in enumerate(running.reporting, 1)}
+    wrong = False
+    for known in Pids(place).alive():
+        url = addresses.pop(known.name, "")
+        try:
+            ready = "yes" if not url or httpx.get(f"{url}/readyz", timeout=2).status_code == 200 else "no"
+        except httpx.TransportError:
+            ready = "no"
+        wrong |= ready == "no"
+        table.add_row(known.name, str(known.pid), ready, url or running.versions.get(known.name, ""))
+    for name, url in addresses.items():
+        wrong = True
+        table.add_row(name, "-", "gone", url)
+    console.print(table)
+    raise SystemExit(1 if wrong else 0)
+
+
+@app.command
+def logs(process: str = "", /, *, home: HomeFolder = DEFAULT_HOME, lines: int = 50) -> None:
+    """The last lines of a process's log (`router-1`, `kafka`, …), or of all.
+
+    Parameters
+    ----------
+    lines
+        How many.
+    """
+    place = Home(home)
+    found = sorted(place.logs.glob(f"{process or '*'}.log"))
+    if not found:
+        names = ", ".join(sorted(path.stem for path in place.logs.glob("*.log"))) or "none yet"
+        raise Trouble(f"no log {process}: there are {names}")
+    for path in found:
+        if len(found) > 1:
+            console.print(f"[bold]{path.name}[/]")
+        for line in path.read_text(errors="replace").splitlines()[-lines:]:
+            print(line)
+
+
+@app.command
+def doctor(*, home: HomeFolder = DEFAULT_HOME) -> None:
+    """Look for what is wrong with this machine or this installation, and say what to do."""
+    from porchlight.doctor import examine
+
+    findings = examine(Home(home))
+    table = Table("check", "", "finding")
+    for finding in findings:
+        table.add_row(finding.check, "[green]ok[/]" if finding.ok else "[red]wrong[/]", finding.text)
+    console.print(table)
+    raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@keys_app.command(name="create")
+def keys_create(client: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
+    """A new API key for a channel integration, printed once.
+
+    Parameters
+    ----------
+    client
+        The integration's name: it sees only contacts that were posted with its keys.
+    """
+    from porchlight.credentials import create_api_key
+
+    place = Home(home)
+    print(asyncio.run(create_api_key(place, client=client, intake_dsn=place.running().dsns["intake"])))
+
+
+def _token(home: str, subject: str, role: str) -> None:
+    from porchlight.credentials import issue_token
+
+    place = Home(home)
+    if not (place.folder / "jwks.json").exists():
+        raise Trouble(f"{place.folder} has no keys yet: they are made by the first `porchlight up`")
+    print(issue_token(place, subject=subject, role=role))  # type: ignore[arg-type]
+
+
+@token_app.command
+def agent(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
+    """A token for an agent's desktop."""
+    _token(home, name, "agent")
+
+
+@token_app.command
+def supervisor(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
+    """A token that reads queues and figures."""
+    _token(home, name, "supervisor")
+
+
+@token_app.command
+def admin(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
+    """A token that defines queues, skills and agents."""
+    _token(home, name, "admin")
+
+

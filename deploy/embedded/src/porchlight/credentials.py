@@ -1,0 +1,64 @@
+"""Tokens and API keys of an embedded platform: the JWKS file, its private key, `porchlight token` and `keys create`."""
+
+import base64
+import secrets
+import time
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from common.runtime.auth import Role
+from common.runtime.database import open_pool
+from intake.adapters.catalogue import store_key
+from intake.domain import KEY_PREFIX, key_hash
+from porchlight.home import Home, write_atomically
+
+ISSUER = AUDIENCE = "porchlight"
+TOKEN_LIFE_S = 12 * 3600
+
+
+def make_keys(home: Home) -> None:
+    """The signing key and its public half as a JWKS file, unless they are there."""
+    private_path, public_path = home.folder / "secrets" / "token-key.pem", home.folder / "jwks.json"
+    if private_path.exists() and public_path.exists():
+        return
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    x = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    write_atomically(private_path, pem)
+    jwks = {"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": x[:8], "x": x}]}
+    write_atomically(public_path, msgspec.json.encode(jwks).decode())
+
+
+def issue_token(home: Home, *, subject: str, role: Role, life_s: int = TOKEN_LIFE_S) -> str:
+    """A signed token, as an identity provider would issue one."""
+    kid = msgspec.json.decode((home.folder / "jwks.json").read_bytes())["keys"][0]["kid"]
+    now = int(time.time())
+    claims: dict[str, Any] = {
+        "sub": subject,
+        "role": role,
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "iat": now,
+        "exp": now + life_s,
+    }
+    pem = (home.folder / "secrets" / "token-key.pem").read_text()
+    return jwt.encode(claims, pem, algorithm="EdDSA", headers={"kid": kid})
+
+
+async def create_api_key(home: Home, *, client: str, intake_dsn: str) -> str:
+    """A new API key for a channel integration. It is shown once: only its hash is kept."""
+    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    pool = await open_pool(intake_dsn, name="porchlight-keys", size=1)
+    try:
+        hashed = key_hash(secret=secret, pepper=home.secret("key-pepper"))
+        await store_key(pool, key_id=key_id, client_id=client, secret_hash=hashed)
+    finally:
+        await pool.close()
+    return f"{KEY_PREFIX}_{key_id}_{secret}"

@@ -1,0 +1,203 @@
+"""Starts everything in order, starts again what dies, stops everything in reverse."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+
+from common.runtime.failures import Retryable
+from common.runtime.kafka import create_topics
+from porchlight import kafka as kafka_server
+from porchlight import postgres as postgres_server
+from porchlight.credentials import make_keys
+from porchlight.databases import create_databases, migrate_all, wait_for
+from porchlight.home import SERVICES, Home, Running, Trouble
+from porchlight.plan import Instance, Options, Plan, make_plan, service_command, service_environment
+from porchlight.processes import Pids
+
+CHECK_EVERY_S = 0.1
+BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.2, 5.0
+CALM_S = 10.0
+"""A process that ran for so long starts again after the first back-off."""
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = {"postgres": 15.0, "kafka": 20.0}
+SERVICE_STOP_TIMEOUT_S = 12.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Child:
+    """A process that must run."""
+
+    name: str
+    start: Callable[[], "subprocess.Popen[bytes]"]
+    stop_signal: int
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    back_off_s: float = BACK_OFF_FIRST_S
+    again_at: float = 0.0
+    restarts: int = field(default=0)
+
+
+class Supervisor:
+    """The platform of one home folder."""
+
+    def __init__(self, home: Home, options: Options, say: Say) -> None:
+        self._home = home
+        self._options = options
+        self._say = say
+        self._pids = Pids(home)
+        self._children: list[Child] = []
+        self.stopping = asyncio.Event()
+
+    async def run(self, when_ready: Callable[[Running], None]) -> None:
+        """Bring everything up, call `when_ready`, watch until `stopping` is set, bring everything down."""
+        self._home.make()
+        with self._home.lock():
+            await asyncio.to_thread(self._pids.stop_orphans, self._say)
+            watcher: asyncio.Task[None] | None = None
+            try:
+                running = await self._up()
+                self._home.describe(running)
+                watcher = asyncio.create_task(self._watch())
+                await self._wait_ready(running)
+                when_ready(running)
+                stop = asyncio.create_task(self.stopping.wait())
+                await asyncio.wait({stop, watcher}, return_when=asyncio.FIRST_COMPLETED)
+                stop.cancel()
+            finally:
+                if watcher is not None:
+                    watcher.cancel()
+                await self._down()
+
+    async def _up(self) -> Running:
+        make_keys(self._home)
+        plan = make_plan(self._options)
+        postgres = postgres_server.Postgres(self._home, port=plan.postgres, fast=self._options.fast)
+        kafka = await asyncio.to_thread(
+            lambda: kafka_server.Kafka(
+                self._home, port=plan.kafka, controller_port=plan.controller, say=self._say
+            )
+        )
+        started = time.monotonic()
+        await asyncio.gather(asyncio.to_thread(postgres.prepare), asyncio.to_thread(kafka.prepare))
+        self._add("postgres", postgres.start, postgres_server.STOP_SIGNAL)
+        self._add("kafka", kafka.start, kafka_server.STOP_SIGNAL)
+        _, dsns = await asyncio.gather(self._topics(kafka.bootstrap), self._databases(postgres.dsn))
+        self._say(f"{postgres.version}, {kafka.version}: ready in {time.monotonic() - started:.1f} s")
+        for instance in plan.instances:
+            self._add_service(instance, dsns[instance.service], kafka.bootstrap, plan)
+        return Running(
+            supervisor_pid=os.getpid(),
+            intake=plan.urls("intake"),
+            router=plan.urls("router"),
+            presence=plan.urls("agent-presence"),
+            reporting=plan.urls("reporting"),
+            kafka_bootstrap=kafka.bootstrap,
+            dsns={**dsns, "admin": postgres.dsn},
+            versions={"postgres": postgres.version, "kafka": kafka.version},
+        )
+
+    async def _databases(self, admin_dsn: str) -> dict[str, str]:
+        await wait_for(admin_dsn)
+        dsns = await create_databases(admin_dsn, password=self._home.secret("services"))
+        await asyncio.to_thread(migrate_all, dsns)
+        return dsns
+
+    async def _topics(self, bootstrap: str) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            try:
+                await create_topics(bootstrap, prefix="")
+                return
+            except Retryable as why:
+                if time.monotonic() > deadline or self._is_dead("kafka"):
+                    raise Trouble(f"Kafka does not answer: {why}; see {self._home.logs / 'kafka.log'}") from why
+                await asyncio.sleep(0.1)
+            except ValueError as why:
+                raise Trouble(str(why)) from why
+
+    def _add_service(self, instance: Instance, dsn: str, bootstrap: str, plan: Plan) -> None:
+        environment = service_environment(
+            instance, home=self._home, dsn=dsn, bootstrap=bootstrap, plan=plan, log_level=self._options.log_level
+        )
+
+        def begin() -> "subprocess.Popen[bytes]":
+            from porchlight.processes import start
+
+            return start(
+                service_command(instance.service), name=instance.name, home=self._home, environment=environment
+            )
+
+        self._add(instance.name, begin, signal.SIGTERM)
+
+    def _add(self, name: str, begin: Callable[[], "subprocess.Popen[bytes]"], stop_signal: int) -> None:
+        child = Child(name, begin, stop_signal)
+        self._children.append(child)
+        self._start(child)
+
+    def _start(self, child: Child) -> None:
+        child.process = child.start()
+        child.started_at = time.monotonic()
+        self._pids.note(child.name, child.process.pid, child.stop_signal)
+
+    def _is_dead(self, name: str) -> bool:
+        return any(c.name == name and c.process is not None and c.process.poll() is not None for c in self._children)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            now = time.monotonic()
+            for child in self._children:
+                if child.process is not None and child.process.poll() is not None:
+                    if now - child.started_at > CALM_S:
+                        child.back_off_s = BACK_OFF_FIRST_S
+                    self._say(f"{child.name} ended with {child.process.returncode}: again in {child.back_off_s:.1f} s")
+                    child.process = None
+                    child.restarts += 1
+                    child.again_at = now + child.back_off_s
+                    child.back_off_s = min(child.back_off_s * 2, BACK_OFF_MAX_S)
+                if child.process is None and now >= child.again_at:
+                    self._start(child)
+
+    async def _wait_ready(self, running: Running) -> None:
+        urls = [*running.intake, *running.router, *running.presence, *running.reporting]
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        async with httpx.AsyncClient(timeout=2) as client:
+            for url in urls:
+                while not await _is_ready(client, url):
+                    if time.monotonic() > deadline:
+                        raise Trouble(f"{url} does not get ready: see the logs under {self._home.logs}")
+                    await asyncio.sleep(0.05)
+
+    async def _down(self) -> None:
+        services = [c for c in self._children if c.name.rpartition("-")[0] in SERVICES]
+        servers = [c for c in self._children if c not in services]
+        for group in (services, servers):
+            for child in group:
+                if child.process is not None and child.process.poll() is None:
+                    child.process.send_signal(child.stop_signal)
+            await asyncio.gather(*(asyncio.to_thread(_reap, child) for child in group))
+
+
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _reap(child: Child) -> None:
+    if child.process is None:
+        return
+    try:
+        child.process.wait(STOP_TIMEOUT_S.get(child.name, SERVICE_STOP_TIMEOUT_S))
+    except subprocess.TimeoutExpired:
+        child.process.kill()
+        child.process.wait()

@@ -1,0 +1,71 @@
+"""Shared commits: what gathers while the last commit is under way is the next batch. No timer anywhere."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+from common.runtime.failures import Retryable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+BATCH_MAX = 64
+WAITING_MAX = 2_000
+"""Calls that may wait for a commit; one more is refused at once with `Retryable`."""
+
+
+class SharedCommit(Generic[Item, Answer]):
+    """Turns many concurrent calls into few statements.
+
+    `commit` gets up to `BATCH_MAX` items and returns one answer for each, in order; if it raises, every caller of
+    that batch gets the error. Two items with equal `key` never share a batch. A caller that is cancelled does not stop
+    the commit.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        key: Callable[[Item], Hashable],
+    ) -> None:
+        self._commit = commit
+        self._key = key
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: Item) -> Answer:
+        """Commit `item` with whoever else is there. Raises what `commit` raises."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise Retryable("too many requests wait for a commit")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._drain())
+        return await asyncio.shield(answer)
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = self._take()
+            try:
+                answers = await self._commit([item for item, _ in batch])
+            except Exception as why:
+                for _, future in batch:
+                    if not future.cancelled():
+                        future.set_exception(why)
+                        future.exception()  # a caller that went away must not leave a warning behind
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.cancelled():
+                    future.set_result(answer)
+
+    def _take(self) -> list[tuple[Item, "asyncio.Future[Answer]"]]:
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        seen: set[Hashable] = set()
+        while self._waiting and len(batch) < BATCH_MAX:
+            key = self._key(self._waiting[0][0])
+            if key in seen:
+                break
+            seen.add(key)
+            batch.append(self._waiting.popleft())
+        return batch

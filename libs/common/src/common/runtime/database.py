@@ -1,0 +1,94 @@
+"""PostgreSQL: raw asyncpg where it is hot, SQLAlchemy Core for the rest."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from common.runtime.failures import Retryable
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+CONNECT_TIMEOUT_S = 3.0
+COMMAND_TIMEOUT_S = 5.0
+ACQUIRE_TIMEOUT_S = 2.0
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+"""What asyncpg raises when the database is away, going down, full, or asks for the same again."""
+
+
+def server_settings(name: str) -> dict[str, str]:
+    """Session settings that bound every wait on the server's side."""
+    return {
+        "application_name": name,
+        "timezone": "UTC",
+        "idle_in_transaction_session_timeout": "5000",
+        "lock_timeout": "3000",
+        "tcp_keepalives_idle": "2",
+        "tcp_keepalives_interval": "1",
+        "tcp_keepalives_count": "3",
+    }
+
+
+async def open_pool(dsn: str, *, name: str, size: int) -> Pool:
+    """A pool that connects lazily, so that a service starts while its database is still away."""
+    pool = asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings=server_settings(name),
+    )
+    return await pool
+
+
+async def open_connection(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """One raw connection. Raises `Retryable` when the database is away."""
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=server_settings(name),
+        )
+    except AWAY as why:
+        raise Retryable(f"database: {why!r}") from why
+
+
+@asynccontextmanager
+async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection of the pool. Raises `Retryable` when the database is away or the pool stays empty."""
+    try:
+        async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            yield connection
+    except AWAY as why:
+        raise Retryable(f"database: {why!r}") from why
+
+
+def open_engine(dsn: str, *, name: str, size: int) -> AsyncEngine:
+    """A SQLAlchemy engine for whatever is not hot."""
+    return create_async_engine(
+        dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=ACQUIRE_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": COMMAND_TIMEOUT_S,
+            "server_settings": server_settings(name),
+        },
+    )

@@ -1,0 +1,159 @@
+"""Consuming facts exactly once: the effect and the position commit together, by one replica at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from zlib import crc32
+
+import structlog
+
+from common.contracts.topics import ROUTING, SHARDS
+from common.runtime.bus import Bus, Incoming, Place
+from common.runtime.clock import monotonic_s
+from common.runtime.database import AWAY, Connection, open_connection
+from common.runtime.failures import InvariantBroken, Retryable
+
+log = structlog.get_logger()
+
+RECORDS_MAX = 500
+READ_WAIT_MS = 250
+TRY_LEAD_EVERY_S = 0.5
+BACK_OFF_S = 0.5
+NOTE_EVERY_S = 0.5
+NOTE = """
+INSERT INTO progress (follower, read_at) VALUES ($1, now())
+ON CONFLICT (follower) DO UPDATE SET read_at = excluded.read_at
+"""
+
+Apply = Callable[[Connection, Sequence[Incoming]], Awaitable[None]]
+
+
+class Sequences:
+    """High-water marks of the shards' logs. A record at or below its mark was seen; a gap is never stepped over."""
+
+    def __init__(self, marks: dict[int, int]) -> None:
+        self.marks = dict(marks)
+
+    def is_fresh(self, record: Incoming) -> bool:
+        """Whether `record` is the next of its shard. Raises `InvariantBroken` on a gap."""
+        if record.envelope is None or record.envelope.sequence is None:
+            return True
+        mark = self.marks.get(record.partition, 0)
+        if record.envelope.sequence <= mark:
+            return False
+        if record.envelope.sequence != mark + 1:
+            raise InvariantBroken(
+                f"{record.topic}/{record.partition} has sequence {record.envelope.sequence} after {mark}:"
+                " facts are missing; the next start reads again from the stored position"
+            )
+        self.marks[record.partition] = record.envelope.sequence
+        return True
+
+
+class Follower:
+    """Reads topics and applies their facts on one connection that also holds the right to do so.
+
+    The connection holds a session advisory lock; whoever loses the connection loses the right with it. A record that
+    cannot be read is parked in the same transaction, and blocks nobody.
+    """
+
+    def __init__(self, *, name: str, dsn: str, bus: Bus, topics: Sequence[str], apply: Apply) -> None:
+        self._name = name
+        self._dsn = dsn
+        self._bus = bus
+        self._topics = topics
+        self._apply = apply
+        self.leads = False
+        self._noted_at = 0.0
+
+    async def run(self) -> None:
+        """Follow until cancelled; trouble of the world is waited out."""
+        while True:
+            try:
+                await self._lead()
+            except (Retryable, *AWAY) as why:
+                log.warning("follower_waits", follower=self._name, why=repr(why))
+                await asyncio.sleep(BACK_OFF_S)
+            finally:
+                self.leads = False
+
+    async def _lead(self) -> None:
+        connection = await open_connection(self._dsn, name=f"{self._name}-follower")
+        try:
+            lock = crc32(f"follower/{self._name}".encode())
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
+                await asyncio.sleep(TRY_LEAD_EVERY_S)
+            offsets, sequences = await load_positions(connection, self._topics)
+            reader = await self._bus.reader(offsets)
+            self.leads = True
+            log.info("follower_leads", follower=self._name)
+            try:
+                while True:
+                    records = await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX)
+                    if records:
+                        await self._take(connection, records, sequences)
+                    await self._note_progress(connection)
+            finally:
+                await reader.close()
+        finally:
+            await connection.close(timeout=2)
+
+    async def _note_progress(self, connection: Connection) -> None:
+        """Say up to when the facts are in; on an idle bus this is also how we notice that we lost our right."""
+        now_s = monotonic_s()
+        if now_s - self._noted_at >= NOTE_EVERY_S:
+            await connection.execute(NOTE, self._name)
+            self._noted_at = now_s
+
+    async def _take(self, connection: Connection, records: Sequence[Incoming], sequences: Sequences) -> None:
+        fresh = [record for record in records if sequences.is_fresh(record)]
+        async with connection.transaction():
+            await park(connection, [record for record in fresh if record.bad])
+            readable = [record for record in fresh if record.fact is not None]
+            if readable:
+                await self._apply(connection, readable)
+            await save_positions(connection, records, sequences)
+
+
+async def load_positions(connection: Connection, topics: Sequence[str]) -> tuple[dict[Place, int], Sequences]:
+    """Where to read on, for every partition of `topics`, and the marks of the shards' logs."""
+    offsets = {Place(topic=topic, partition=n): 0 for topic in topics for n in range(SHARDS)}
+    marks: dict[int, int] = {}
+    for row in await connection.fetch("SELECT topic, partition, next_offset, last_seq FROM position"):
+        place = Place(topic=row["topic"], partition=row["partition"])
+        if place in offsets:
+            offsets[place] = row["next_offset"]
+        if row["topic"].endswith(ROUTING.name):
+            marks[row["partition"]] = row["last_seq"]
+    return offsets, Sequences(marks)
+
+
+async def save_positions(connection: Connection, records: Sequence[Incoming], sequences: Sequences) -> None:
+    """Remember that everything up to `records` has had its effect."""
+    ends: dict[tuple[str, int], int] = {}
+    for record in records:
+        ends[record.topic, record.partition] = record.offset + 1
+    rows = [
+        (topic, partition, end, sequences.marks.get(partition, 0) if topic.endswith(ROUTING.name) else 0)
+        for (topic, partition), end in sorted(ends.items())
+    ]
+    await connection.executemany(
+        "INSERT INTO position (topic, partition, next_offset, last_seq) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (topic, partition) DO UPDATE"
+        " SET next_offset = excluded.next_offset, last_seq = excluded.last_seq",
+        rows,
+    )
+
+
+async def park(connection: Connection, records: Sequence[Incoming]) -> None:
+    """Put aside what cannot be read, with the reason, for a person to look at."""
+    for record in records:
+        log.error("record_parked", topic=record.topic, partition=record.partition, offset=record.offset)
+        await connection.execute(
+            "INSERT INTO parked (topic, partition, record_offset, reason, value) VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT DO NOTHING",
+            record.topic,
+            record.partition,
+            record.offset,
+            record.bad,
+            record.value,
+        )

@@ -1,0 +1,215 @@
+"""The event bus on Apache Kafka through aiokafka: idempotent producer, `assign()` and `seek()`, no groups.
+
+aiokafka's producer repeats a batch for ever when the broker is away, and can be wedged by a sequence error; so we bound
+the wait ourselves and make a new producer after any failure. What was sent twice is recognised by who reads it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError
+
+from common.contracts.topics import CATALOGUE, SHARDS
+from common.runtime.bus import Incoming, Outgoing, Place, incoming
+from common.runtime.failures import Retryable
+
+log = structlog.get_logger()
+
+PUBLISH_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 2.0
+RECORD_BYTES_MAX = 262_144
+FETCH_WAIT_MS = 500
+"""Kafka answers a waiting fetch when a record arrives: this bounds an idle fetch and costs no latency."""
+
+
+class KafkaPublisher:
+    """One idempotent producer, made anew after any failure."""
+
+    def __init__(self, bootstrap: str, *, name: str) -> None:
+        self._bootstrap = bootstrap
+        self._name = name
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Send all and wait for every acknowledgement, at most `PUBLISH_TIMEOUT_S`."""
+        producer = await self._started()
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                futures = [
+                    await producer.send(
+                        record.topic,
+                        record.value,
+                        key=record.key.encode(),
+                        partition=record.partition,
+                        headers=list(record.headers),
+                    )
+                    for record in records
+                ]
+                await asyncio.gather(*futures)
+        except (TimeoutError, KafkaError, OSError) as why:
+            await self._drop(producer)
+            raise Retryable(f"kafka: {why!r}") from why
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._producer is not None:
+            await self._drop(self._producer)
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap,
+                    client_id=self._name,
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=0,
+                    max_batch_size=131_072,
+                    max_request_size=RECORD_BYTES_MAX,
+                    request_timeout_ms=5_000,
+                    retry_backoff_ms=50,
+                )
+                await _start(producer)
+                self._producer = producer
+            return self._producer
+
+    async def _drop(self, producer: AIOKafkaProducer) -> None:
+        if self._producer is producer:
+            self._producer = None
+        await _stop(producer)
+
+
+class KafkaReader:
+    """Reads its places from offsets that the caller keeps."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def read(self, *, wait_ms: int, records_max: int) -> list[Incoming]:
+        """What is there, after waiting `wait_ms` at most for the first record."""
+        try:
+            found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
+        except OffsetOutOfRangeError as why:
+            for place in why.args[0]:
+                log.error("offset_out_of_range", topic=place.topic, partition=place.partition)
+                await self._consumer.seek_to_beginning(place)
+            return []
+        except (KafkaError, OSError) as why:
+            raise Retryable(f"kafka: {why!r}") from why
+        return [
+            incoming(record.topic, record.partition, record.offset, tuple(record.headers), record.value or b"")
+            for records in found.values()
+            for record in records
+        ]
+
+    async def rewind(self, place: Place) -> None:
+        """Go to the first record that Kafka still has."""
+        await self._consumer.seek_to_beginning(TopicPartition(place.topic, place.partition))
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await _stop(self._consumer)
+
+
+class KafkaBus:
+    """Makes readers on one cluster."""
+
+    def __init__(self, bootstrap: str, *, name: str) -> None:
+        self._bootstrap = bootstrap
+        self._name = name
+
+    async def reader(self, offsets: dict[Place, int]) -> KafkaReader:
+        """A reader of the places, each from its offset."""
+        consumer = await self._consumer()
+        places = {TopicPartition(place.topic, place.partition): at for place, at in offsets.items()}
+        consumer.assign(list(places))
+        for place, at in places.items():
+            consumer.seek(place, at)
+        return KafkaReader(consumer)
+
+    async def ends(self, places: Sequence[Place]) -> dict[Place, int]:
+        """The next offset of each place."""
+        consumer = await self._consumer()
+        try:
+            found = await consumer.end_offsets([TopicPartition(p.topic, p.partition) for p in places])
+        except (KafkaError, OSError, TimeoutError) as why:
+            raise Retryable(f"kafka: {why!r}") from why
+        finally:
+            await _stop(consumer)
+        return {Place(topic=tp.topic, partition=tp.partition): at for tp, at in found.items()}
+
+    async def _consumer(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._name,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            metadata_max_age_ms=30_000,
+            request_timeout_ms=5_000,
+            retry_backoff_ms=50,
+        )
+        await _start(consumer)
+        return consumer
+
+
+async def create_topics(bootstrap: str, *, prefix: str, replication: int = 1) -> list[str]:
+    """Create the catalogue's topics where they are missing; returns the names of those created.
+
+    Raises `Retryable` when Kafka is away, `ValueError` when a topic exists with another number of partitions.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+    await _start(admin)
+    try:
+        wanted = {prefix + topic.name: topic for topic in CATALOGUE}
+        there = set(await admin.list_topics())
+        for found in await admin.describe_topics(sorted(there & set(wanted))) if there & set(wanted) else []:
+            if len(found["partitions"]) != SHARDS:
+                raise ValueError(
+                    f"topic {found['topic']} has {len(found['partitions'])} partitions, the catalogue says {SHARDS}:"
+                    " move its facts to a new topic, or start with an empty Kafka"
+                )
+        missing = sorted(set(wanted) - there)
+        try:
+            await admin.create_topics(
+                [
+                    NewTopic(
+                        name,
+                        SHARDS,
+                        replication,
+                        topic_configs={"cleanup.policy": "compact"}
+                        if wanted[name].retention_hours is None
+                        else {"retention.ms": str((wanted[name].retention_hours or 0) * 3_600_000)},
+                    )
+                    for name in missing
+                ]
+            )
+        except TopicAlreadyExistsError:
+            log.info("topics_made_by_another", topics=missing)
+        return missing
+    except (KafkaError, OSError) as why:
+        raise Retryable(f"kafka: {why!r}") from why
+    finally:
+        await admin.close()
+
+
+async def _start(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+    try:
+        await asyncio.wait_for(client.start(), START_TIMEOUT_S)
+    except (TimeoutError, KafkaError, OSError) as why:
+        await _stop(client)
+        raise Retryable(f"kafka: {why!r}") from why
+
+
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+    close = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        await asyncio.wait_for(close(), STOP_TIMEOUT_S)
+    except (TimeoutError, KafkaError, OSError) as why:
+        log.warning("kafka_client_not_stopped", why=repr(why))

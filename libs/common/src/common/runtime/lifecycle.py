@@ -1,0 +1,97 @@
+"""Start, run and stop of a service process: one deadline for the stop, a crash for what nobody expected."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+log = structlog.get_logger()
+
+
+class Running:
+    """What everybody in the process may ask: are we stopping?"""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+async def serve(
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    running: Running,
+    background: Sequence[Callable[[], Awaitable[None]]],
+    stop_timeout_s: float,
+) -> None:
+    """Serve HTTP and run the background loops until SIGTERM or SIGINT.
+
+    The order of the stop: readiness off and long polls answered, requests drained, loops cancelled. An error in a loop
+    ends the process: whoever started us starts us again, from what is committed.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.stopping.set)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=max(1, int(stop_timeout_s)),
+            timeout_keep_alive=75,
+        )
+    )
+    async with asyncio.TaskGroup() as tasks:
+        loops = [tasks.create_task(_forever(work)) for work in background]
+        http = tasks.create_task(server.serve())
+        gc.collect()
+        gc.freeze()
+        stop = asyncio.create_task(running.stopping.wait())
+        await asyncio.wait({stop, http}, return_when=asyncio.FIRST_COMPLETED)
+        running.stopping.set()
+        server.should_exit = True
+        await http
+        for task in loops:
+            task.cancel()
+    log.info("stopped")
+
+
+async def _forever(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+    raise RuntimeError("a background loop ended by itself")
+
+
+@asynccontextmanager
+async def closing() -> AsyncIterator[AsyncExitStack]:
+    """Closers in reverse order of opening."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a service on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_as_coroutine(main))
+
+
+async def _as_coroutine(main: Callable[[], Awaitable[None]]) -> None:
+    await main()

@@ -1,0 +1,152 @@
+"""From a committed row to Kafka: at once in the same process, and again by a sweeper until it is acknowledged."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from common.contracts.codec import encode, type_of
+from common.contracts.envelope import Envelope, to_headers
+from common.runtime.bus import Outgoing, Publisher
+from common.runtime.clock import new_id
+from common.runtime.database import Connection, Pool, borrowed
+from common.runtime.failures import Retryable
+
+log = structlog.get_logger()
+
+HANDED_OVER_MAX = 5_000
+"""Rows kept in memory for the fast path; beyond it they are left to the sweeper."""
+PUBLISH_MAX = 500
+SWEEP_EVERY_S = 0.25
+SWEEP_AGE = "500 milliseconds"
+"""Younger rows are the fast path's."""
+
+INSERT = """
+INSERT INTO outbox (event_id, topic, partition, key, type, at_ms, correlation_id, value)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bytea[])
+"""
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that must reach Kafka, as it lies in the table `outbox`. `topic` has no prefix."""
+
+    event_id: str
+    topic: str
+    partition: int
+    key: str
+    type: str
+    at_ms: int
+    correlation_id: str
+    value: bytes
+
+
+def outbox_row(
+    fact: msgspec.Struct, *, topic: str, partition: int, key: str, at_ms: int, correlation_id: str = ""
+) -> OutboxRow:
+    """A row for `fact`, with the event id that every attempt to publish it will carry."""
+    return OutboxRow(
+        event_id=new_id(),
+        topic=topic,
+        partition=partition,
+        key=key,
+        type=type_of(fact),
+        at_ms=at_ms,
+        correlation_id=correlation_id,
+        value=encode(fact),
+    )
+
+
+def columns(rows: Sequence[OutboxRow]) -> list[list[object]]:
+    """The rows as the arrays that `INSERT` and its like unnest."""
+    return [[getattr(row, name) for row in rows] for name in OutboxRow.__struct_fields__]
+
+
+async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
+    """Write the rows inside the caller's transaction."""
+    await connection.execute(INSERT, *columns(rows))
+
+
+class Outbox:
+    """The relay of one service process."""
+
+    def __init__(self, *, pool: Pool, publisher: Publisher, producer: str, topic_prefix: str) -> None:
+        self._pool = pool
+        self._publisher = publisher
+        self._producer = producer
+        self._prefix = topic_prefix
+        self._handed_over: deque[OutboxRow] = deque()
+        self._published: list[str] = []
+        self._wake = asyncio.Event()
+
+    def hand_over(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish these soon; they are committed already."""
+        room = HANDED_OVER_MAX - len(self._handed_over)
+        self._handed_over.extend(rows[:room])
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish and sweep until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publish_handed_over())
+            tasks.create_task(self._sweep_for_ever())
+
+    async def _publish_handed_over(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._handed_over:
+                rows = [self._handed_over.popleft() for _ in range(min(PUBLISH_MAX, len(self._handed_over)))]
+                try:
+                    await self._publisher.publish([self._record(row) for row in rows])
+                except Retryable as why:
+                    log.warning("outbox_left_to_the_sweeper", rows=len(rows), why=str(why))
+                    continue
+                self._published.extend(row.event_id for row in rows)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await self.sweep()
+            except Retryable as why:
+                log.warning("outbox_sweep_failed", why=str(why))
+
+    async def sweep(self) -> int:
+        """Forget what was published, publish what was left lying; returns how many rows that were."""
+        async with borrowed(self._pool) as connection:
+            published, self._published = self._published, []
+            if published:
+                await connection.execute("DELETE FROM outbox WHERE event_id = ANY($1::text[])", published)
+            async with connection.transaction():
+                found = await connection.fetch(
+                    "SELECT event_id, topic, partition, key, type, at_ms, correlation_id, value FROM outbox"
+                    f" WHERE created_at < now() - interval '{SWEEP_AGE}'"
+                    " ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+                    PUBLISH_MAX,
+                )
+                rows = [OutboxRow(**dict(row)) for row in found]
+                if rows:
+                    await self._publisher.publish([self._record(row) for row in rows])
+                    await connection.execute(
+                        "DELETE FROM outbox WHERE event_id = ANY($1::text[])", [row.event_id for row in rows]
+                    )
+        return len(rows)
+
+    def _record(self, row: OutboxRow) -> Outgoing:
+        envelope = Envelope(
+            event_id=row.event_id,
+            type=row.type,
+            occurred_at_ms=row.at_ms,
+            key=row.key,
+            producer=self._producer,
+            correlation_id=row.correlation_id,
+        )
+        return Outgoing(
+            topic=self._prefix + row.topic,
+            partition=row.partition,
+            key=row.key,
+            headers=to_headers(envelope),
+            value=row.value,
+        )

@@ -1,0 +1,5 @@
+"""`python -m agent_presence`."""
+
+from agent_presence.main import run
+
+run()

@@ -1,0 +1,126 @@
+"""Agents and skills as administrators define them, on SQLAlchemy Core."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from agent_presence.domain import Profile
+from common.contracts.config import SkillDefined
+from common.contracts.topics import CONFIG
+from common.runtime.clock import Clock
+from common.runtime.outbox import OutboxRow, outbox_row
+
+metadata = sa.MetaData()
+skill_table = sa.Table(
+    "skill", metadata, sa.Column("skill", sa.Text, primary_key=True), sa.Column("version", sa.Integer)
+)
+agent_table = sa.Table(
+    "agent",
+    metadata,
+    sa.Column("agent_id", sa.Text, primary_key=True),
+    sa.Column("pool", sa.Text),
+    sa.Column("skills", JSONB),
+    sa.Column("units", sa.Integer),
+    sa.Column("enabled", sa.Boolean),
+)
+session_table = sa.Table(
+    "session",
+    metadata,
+    sa.Column("agent_id", sa.Text, primary_key=True),
+    sa.Column("session_no", sa.Integer),
+    sa.Column("presence", sa.Text),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+)
+outbox_table = sa.Table("outbox", metadata, *(sa.Column(name) for name in OutboxRow.__struct_fields__))
+
+
+class Directory:
+    """Who works here and who can do what."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def put_skill(self, skill: str) -> list[OutboxRow]:
+        """Define a skill; defining it again tells everybody again."""
+        statement = (
+            insert(skill_table)
+            .values(skill=skill, version=1)
+            .on_conflict_do_update(index_elements=["skill"], set_={"version": skill_table.c.version + 1})
+            .returning(skill_table.c.version)
+        )
+        async with self._engine.begin() as connection:
+            version = (await connection.execute(statement)).scalar_one()
+            event = outbox_row(
+                SkillDefined(skill=skill, version=version),
+                topic=CONFIG.name,
+                partition=0,
+                key=f"skill/{skill}",
+                at_ms=self._clock.now_ms(),
+            )
+            await connection.execute(
+                sa.insert(outbox_table).values({name: getattr(event, name) for name in OutboxRow.__struct_fields__})
+            )
+        return [event]
+
+    async def skills(self) -> list[str]:
+        """Every skill."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(sa.select(skill_table.c.skill).order_by("skill"))).scalars())
+
+    async def put_agent(self, profile: Profile) -> str | None:
+        """Define or change an agent; `agent_signed_in` when that would move a signed-in agent to another pool."""
+        row = {
+            "agent_id": profile.agent_id,
+            "pool": profile.pool,
+            "skills": profile.skills,
+            "units": profile.units,
+            "enabled": profile.enabled,
+        }
+        changes = {name: value for name, value in row.items() if name != "agent_id"}
+        signed_in = (
+            sa.select(session_table.c.agent_id)
+            .where(session_table.c.agent_id == profile.agent_id, session_table.c.ended_at.is_(None))
+            .exists()
+        )
+        statement = (
+            insert(agent_table)
+            .values(row)
+            .on_conflict_do_update(
+                index_elements=["agent_id"],
+                set_=changes,
+                where=sa.or_(agent_table.c.pool == profile.pool, ~signed_in),
+            )
+            .returning(agent_table.c.agent_id)
+        )
+        async with self._engine.begin() as connection:
+            done = (await connection.execute(statement)).scalar_one_or_none()
+        return None if done is not None else "agent_signed_in"
+
+    async def get_agent(self, agent_id: str) -> dict[str, Any] | None:
+        """An agent and its presence."""
+        async with self._engine.connect() as connection:
+            rows = await _agents(connection, agent_table.c.agent_id == agent_id, limit=1)
+        return rows[0] if rows else None
+
+    async def list_agents(self, *, after: str, limit: int) -> list[dict[str, Any]]:
+        """Agents in the order of their ids."""
+        async with self._engine.connect() as connection:
+            return await _agents(connection, agent_table.c.agent_id > after, limit=limit)
+
+
+async def _agents(connection: AsyncConnection, where: sa.ColumnElement[bool], *, limit: int) -> list[dict[str, Any]]:
+    presence = sa.case(
+        (session_table.c.ended_at.is_(None), sa.func.coalesce(session_table.c.presence, "offline")),
+        else_="offline",
+    )
+    statement = (
+        sa.select(agent_table, presence.label("presence"))
+        .select_from(agent_table.outerjoin(session_table, session_table.c.agent_id == agent_table.c.agent_id))
+        .where(where)
+        .order_by(agent_table.c.agent_id)
+        .limit(limit)
+    )
+    return [dict(row) for row in (await connection.execute(statement)).mappings()]

@@ -1,0 +1,207 @@
+"""Sessions, leases and commands on PostgreSQL. Leases are measured by the database's clock alone."""
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from agent_presence.domain import Command, Kept, Session, command_fact, picture
+from common.contracts import agents
+from common.contracts.topics import AGENTS, shard_of
+from common.runtime.clock import Clock
+from common.runtime.database import Pool, borrowed
+from common.runtime.outbox import OutboxRow, columns, insert, outbox_row
+
+SWEEP_LOCK = 7_318_003
+SWEEP_MAX = 500
+"""Leases ended at one go; the rest waits for the next sweep."""
+
+_PICTURE = "s.agent_id, s.session_no, s.seq, s.presence, a.pool, a.skills::text, a.units"
+SIGN_IN = f"""
+INSERT INTO session AS s (agent_id, session_no, seq, presence, lease_expires_at)
+SELECT agent_id, 1, 1, $2, now() + $3 * interval '1 second' FROM agent WHERE agent_id = $1 AND enabled
+ON CONFLICT (agent_id) DO UPDATE SET session_no = s.session_no + 1, seq = s.seq + 1, presence = excluded.presence,
+   lease_expires_at = excluded.lease_expires_at, ended_at = NULL, end_reason = NULL
+RETURNING (SELECT row_to_json(r)::text FROM (SELECT {_PICTURE} FROM agent a WHERE a.agent_id = s.agent_id) r)
+"""  # noqa: S608 -- constant columns
+CHANGE = f"""
+UPDATE session s SET presence = coalesce($3, s.presence), seq = s.seq + 1,
+       lease_expires_at = CASE WHEN $4::float8 IS NULL THEN s.lease_expires_at
+                               ELSE now() + $4 * interval '1 second' END
+  FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.ended_at IS NULL
+   AND ($2::int IS NULL OR s.session_no = $2)
+RETURNING {_PICTURE}
+"""  # noqa: S608 -- constant columns
+END = f"""
+UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = $3
+  FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.session_no = $2 AND s.ended_at IS NULL
+RETURNING {_PICTURE}
+"""  # noqa: S608 -- constant columns
+EXPIRE = f"""
+UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = 'lease_expired'
+  FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id IN (
+    SELECT agent_id FROM session WHERE ended_at IS NULL AND lease_expires_at < now() ORDER BY agent_id LIMIT $1)
+RETURNING {_PICTURE}
+"""  # noqa: S608 -- constant columns
+RENEW = """
+UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second'
+  FROM unnest($1::text[], $2::int[]) AS given(agent_id, session_no)
+ WHERE s.agent_id = given.agent_id AND s.session_no = given.session_no AND s.ended_at IS NULL RETURNING s.agent_id
+"""
+KEEP = """
+WITH given AS (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bigint[])
+    AS t(agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms)
+), fresh AS (
+  INSERT INTO command (agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms)
+  SELECT g.* FROM given g JOIN session s ON s.agent_id = g.agent_id AND s.session_no = g.session_no
+     AND s.ended_at IS NULL ORDER BY g.agent_id, g.command_id
+  ON CONFLICT DO NOTHING RETURNING agent_id, command_id
+), announced AS (
+  INSERT INTO outbox (event_id, topic, partition, key, type, at_ms, correlation_id, value)
+  SELECT o.event_id, o.topic, o.partition, o.key, o.type, o.at_ms, o.correlation_id, o.value
+    FROM unnest($8::text[], $9::text[], $10::int[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::bytea[],
+                $2::text[]) AS o(event_id, topic, partition, key, type, at_ms, correlation_id, value, command_id)
+    JOIN fresh f ON f.command_id = o.command_id AND f.agent_id = o.key
+)
+SELECT agent_id, command_id FROM fresh
+"""
+KNOWN = """
+SELECT c.agent_id, c.command_id, c.verb, c.contact_id, c.attempt, c.outcome FROM command c
+  JOIN unnest($1::text[], $2::text[]) AS asked(agent_id, command_id)
+    ON asked.agent_id = c.agent_id AND asked.command_id = c.command_id
+"""
+
+
+class PostgresSessions:
+    """Sign-in, leases and commands; each change tells the router in the same transaction."""
+
+    def __init__(self, pool: Pool, *, clock: Clock, lease_s: float) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._lease_s = lease_s
+
+    async def sign_in(self, agent_id: str, presence: agents.Presence) -> tuple[Session, list[OutboxRow]] | None:
+        """A new session, which fences the one before; None when there is no such agent, or it is disabled."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            text = await connection.fetchval(SIGN_IN, agent_id, presence, self._lease_s)
+            if text is None:
+                return None
+            session = _session(msgspec.json.decode(text, type=dict[str, object]))
+            row = self._row(agents.SessionStarted(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
+            await insert(connection, [row])
+        return session, [row]
+
+    async def change(
+        self, agent_id: str, *, session_no: int | None, presence: agents.Presence | None
+    ) -> tuple[Session, list[OutboxRow]] | None:
+        """Tell the router the agent's picture anew (of any session when `session_no` is None); None: no session."""
+        lease_s = None if session_no is None else self._lease_s
+        async with borrowed(self._pool) as connection, connection.transaction():
+            found = await connection.fetchrow(CHANGE, agent_id, session_no, presence, lease_s)
+            if found is None:
+                return None
+            session = _session(dict(found))
+            row = self._row(agents.PresenceChanged(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
+            await insert(connection, [row])
+        return session, [row]
+
+    async def sign_out(self, agent_id: str, session_no: int) -> list[OutboxRow] | None:
+        """End the session; None when it is over already."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            found = await connection.fetchrow(END, agent_id, session_no, "signed_out")
+            if found is None:
+                return None
+            row = self._ended(found, "signed_out")
+            await insert(connection, [row])
+        return [row]
+
+    async def expire(self) -> list[OutboxRow]:
+        """End every session whose lease ran out. One replica at a time does it."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", SWEEP_LOCK):
+                return []
+            rows = [self._ended(found, "lease_expired") for found in await connection.fetch(EXPIRE, SWEEP_MAX)]
+            if rows:
+                await insert(connection, rows)
+        return rows
+
+    async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]:
+        """Renew many leases in one statement; False for a session that is over."""
+        async with borrowed(self._pool) as connection:
+            rows = await connection.fetch(
+                RENEW, [agent_id for agent_id, _ in given], [number for _, number in given], self._lease_s
+            )
+        alive = {row["agent_id"] for row in rows}
+        return [agent_id in alive for agent_id, _ in given]
+
+    async def pool_of(self, agent_id: str) -> str | None:
+        """The agent's pool, which is fixed while it is signed in."""
+        async with borrowed(self._pool) as connection:
+            found = await connection.fetchval("SELECT pool FROM agent WHERE agent_id = $1", agent_id)
+        return None if found is None else str(found)
+
+    async def keep(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None, OutboxRow]]:
+        """Keep commands in one statement: what became of each, its outcome if known, and its outbox row."""
+        rows = [self._command_row(command) for command in commands]
+        given = [
+            [getattr(command, name) for command in commands]
+            for name in (
+                "agent_id",
+                "command_id",
+                "session_no",
+                "verb",
+                "contact_id",
+                "attempt",
+                "issued_at_ms",
+            )
+        ]
+        async with borrowed(self._pool) as connection:
+            fresh = {
+                (row["agent_id"], row["command_id"]) for row in await connection.fetch(KEEP, *given, *columns(rows))
+            }
+            known: dict[tuple[str, str], asyncpg.Record] = {}
+            if len(fresh) < len(commands):
+                found = await connection.fetch(KNOWN, given[0], given[1])
+                known = {(row["agent_id"], row["command_id"]): row for row in found}
+        return [(*_kept(command, fresh, known), row) for command, row in zip(commands, rows, strict=True)]
+
+    def _ended(self, found: asyncpg.Record, reason: agents.SessionEnd) -> OutboxRow:
+        fields = picture(_session(dict(found)), at_ms=self._clock.now_ms())
+        return self._row(agents.SessionEnded(**fields, reason=reason))  # type: ignore[arg-type]
+
+    def _row(self, fact: agents.AgentPicture) -> OutboxRow:
+        return outbox_row(fact, topic=AGENTS.name, partition=shard_of(fact.pool), key=fact.agent_id, at_ms=fact.at_ms)
+
+    def _command_row(self, command: Command) -> OutboxRow:
+        return outbox_row(
+            command_fact(command),
+            topic=AGENTS.name,
+            partition=shard_of(command.pool),
+            key=command.agent_id,
+            at_ms=command.issued_at_ms,
+        )
+
+
+def _kept(
+    command: Command, fresh: set[tuple[str, str]], known: dict[tuple[str, str], asyncpg.Record]
+) -> tuple[Kept, str | None]:
+    key = (command.agent_id, command.command_id)
+    if key in fresh:
+        return Kept.FRESH, None
+    row = known.get(key)
+    if row is None:
+        return Kept.SESSION_OVER, None
+    same = (row["verb"], row["contact_id"], row["attempt"]) == (
+        command.verb,
+        command.contact_id,
+        command.attempt,
+    )
+    return (Kept.REPEATED, row["outcome"]) if same else (Kept.REUSED, None)
+
+
+def _session(row: dict[str, object]) -> Session:
+    skills = row["skills"]
+    if isinstance(skills, str):
+        skills = msgspec.json.decode(skills)
+    return msgspec.convert({**row, "skills": skills}, Session)

@@ -1,0 +1,85 @@
+"""HTTP face for administrators: agents and skills."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Query, Response
+
+from agent_presence.adapters.directory import Directory
+from agent_presence.adapters.sessions import PostgresSessions
+from agent_presence.domain import Profile
+from agent_presence.errors import AGENT_SIGNED_IN, UNKNOWN_SKILL
+from agent_presence.models import AgentIn, AgentOut, AgentPage, SkillOut
+from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.clock import Clock
+from common.runtime.http import require_role
+from common.runtime.outbox import Outbox
+from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
+
+NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+
+
+def add_admin_routes(
+    app: FastAPI,
+    *,
+    directory: Directory,
+    sessions: PostgresSessions,
+    outbox: Outbox,
+    verifier: TokenVerifier,
+    clock: Clock,
+) -> None:
+    """Put the administrators' routes on the app."""
+    admin = require_role(verifier, clock, "admin")
+    reader = require_role(verifier, clock, "admin", "supervisor")
+
+    @app.put("/v1/skills/{skill}", response_model=SkillOut, tags=["admin"], responses=documented(INVALID_REQUEST))
+    async def put_skill(skill: NamePath, _: Annotated[Principal, Depends(admin)]) -> dict[str, Any]:
+        """Define a skill (role admin)."""
+        outbox.hand_over(await directory.put_skill(skill))
+        return {"skill": skill}
+
+    @app.get("/v1/skills", response_model=list[SkillOut], tags=["admin"], responses=documented())
+    async def list_skills(_: Annotated[Principal, Depends(reader)]) -> list[dict[str, Any]]:
+        """All skills (role supervisor or admin)."""
+        return [{"skill": skill} for skill in await directory.skills()]
+
+    @app.put(
+        "/v1/agents/{agent_id}",
+        response_model=AgentOut,
+        tags=["admin"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, UNKNOWN_SKILL, AGENT_SIGNED_IN),
+    )
+    async def put_agent(
+        agent_id: NamePath, body: AgentIn, _: Annotated[Principal, Depends(admin)]
+    ) -> Response | dict[str, Any]:
+        """Define or change an agent (role admin). A signed-in agent's new skills count at once."""
+        missing = sorted(set(body.skills) - set(await directory.skills()))
+        if missing:
+            return answer(UNKNOWN_SKILL, f"There is no skill {', '.join(missing)}.")
+        refused = await directory.put_agent(Profile(agent_id=agent_id, **body.model_dump()))
+        if refused is not None:
+            return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
+        changed = await sessions.change(agent_id, session_no=None, presence=None)
+        if changed is not None:
+            outbox.hand_over(changed[1])
+        return await directory.get_agent(agent_id) or {}
+
+    @app.get("/v1/agents", response_model=AgentPage, tags=["admin"], responses=documented(INVALID_REQUEST))
+    async def list_agents(
+        _: Annotated[Principal, Depends(reader)],
+        cursor: Annotated[str, Query(max_length=64)] = "",
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> dict[str, Any]:
+        """All agents (role supervisor or admin)."""
+        found = await directory.list_agents(after=cursor, limit=limit)
+        return {"items": found, "next": found[-1]["agent_id"] if len(found) == limit else None}
+
+    @app.get(
+        "/v1/agents/{agent_id}",
+        response_model=AgentOut,
+        tags=["admin"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST),
+    )
+    async def get_agent(agent_id: NamePath, _: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
+        """One agent (role supervisor or admin)."""
+        found = await directory.get_agent(agent_id)
+        return answer(NOT_FOUND, f"There is no agent {agent_id}.") if found is None else found

@@ -1,0 +1,308 @@
+"""HTTP face for agent desktops: session, presence, inbox, commands."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, FastAPI, Header, Path, Request, Response
+from fastapi.responses import JSONResponse
+
+from agent_presence.adapters.sessions import PostgresSessions
+from agent_presence.config import Settings
+from agent_presence.domain import DONE, Command, Kept, Verb
+from agent_presence.errors import (
+    ALREADY_DONE,
+    COMMAND_REUSED,
+    NOT_AN_AGENT,
+    OFFER_OVER,
+    REFUSALS,
+    SESSION_MISSING,
+    SESSION_OVER,
+)
+from agent_presence.handlers import Commands, Leases
+from agent_presence.inboxes import Inboxes
+from agent_presence.models import CommandIn, CommandOut, InboxOut, PresenceIn, SessionOut, SignIn
+from agent_presence.tail import Tail
+from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.clock import Clock, monotonic_s
+from common.runtime.http import require_role
+from common.runtime.lifecycle import Running
+from common.runtime.outbox import Outbox
+from common.runtime.problems import (
+    INVALID_REQUEST,
+    MALFORMED_JSON,
+    NOT_FOUND,
+    TRY_AGAIN,
+    ProblemRaised,
+    answer,
+    documented,
+)
+
+log = structlog.get_logger()
+
+PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,4})")
+VERSION = re.compile(r'^(?:W/)?"(\d+)-(\d+)-[a-z]+"$')
+ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the routes work with."""
+
+    sessions: PostgresSessions
+    leases: Leases
+    commands: Commands
+    inboxes: Inboxes
+    tail: Tail
+    outbox: Outbox
+    verifier: TokenVerifier
+    clock: Clock
+    running: Running
+    settings: Settings
+
+
+def add_routes(app: FastAPI, desk: Desk) -> None:
+    """Put the agents' routes on the app."""
+    agent = require_role(desk.verifier, desk.clock, "agent")
+    _add_session_routes(app, desk, agent)
+    _add_inbox_route(app, desk, agent)
+    for path, verb, summary in (
+        ("/v1/offers/{contact_id}/accept", "accept", "Take the contact that you were offered"),
+        ("/v1/offers/{contact_id}/decline", "decline", "Let somebody else have the offer"),
+        ("/v1/contacts/{contact_id}/complete", "complete", "The conversation is over"),
+        ("/v1/contacts/{contact_id}/wrap-up/end", "end_wrap_up", "The work after the conversation is over"),
+    ):
+        _add_command_route(app, desk, agent, path=path, verb=verb, summary=summary)  # type: ignore[arg-type]
+
+
+def _session_number(session_no: Annotated[int | None, Header(ge=1, le=2_000_000_000)] = None) -> int:
+    if session_no is None:
+        raise ProblemRaised(SESSION_MISSING, "Every call of a signed-in agent carries its session number.")
+    return session_no
+
+
+Number = Annotated[int, Depends(_session_number)]
+
+
+def _add_session_routes(app: FastAPI, desk: Desk, agent: Any) -> None:
+    @app.post(
+        "/v1/session",
+        status_code=201,
+        response_model=SessionOut,
+        tags=["session"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_AN_AGENT),
+    )
+    async def sign_in(body: SignIn, who: Annotated[Principal, Depends(agent)]) -> Response | dict[str, Any]:
+        """Sign in. A new session ends the one before: its calls get 409 from now on."""
+        done = await desk.sessions.sign_in(who.subject, body.presence)
+        if done is None:
+            return answer(NOT_AN_AGENT, "There is no enabled agent of that name.")
+        session, rows = done
+        desk.leases.signed_in(session)
+        desk.outbox.hand_over(rows)
+        log.info("agent_signed_in", agent_id=who.subject, session_no=session.session_no)
+        return _session_out(who.subject, session.session_no, session.presence, desk)
+
+    @app.put(
+        "/v1/presence",
+        response_model=SessionOut,
+        tags=["session"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+    )
+    async def put_presence(
+        body: PresenceIn, number: Number, who: Annotated[Principal, Depends(agent)]
+    ) -> Response | dict[str, Any]:
+        """Say what you do. `available` also makes you ready again after an offer that you did not answer."""
+        if body.presence == "offline":
+            return await sign_out(number, who)
+        done = await desk.sessions.change(who.subject, session_no=number, presence=body.presence)
+        if done is None:
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        desk.outbox.hand_over(done[1])
+        return _session_out(who.subject, number, body.presence, desk)
+
+    @app.delete(
+        "/v1/session",
+        response_model=SessionOut,
+        tags=["session"],
+        responses=documented(INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+    )
+    async def sign_out(number: Number, who: Annotated[Principal, Depends(agent)]) -> Response | dict[str, Any]:
+        """Sign out. Contacts that you still hold are kept for you for a while, then offered to others."""
+        rows = await desk.sessions.sign_out(who.subject, number)
+        if rows is None:
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        desk.leases.over(who.subject)
+        desk.outbox.hand_over(rows)
+        return _session_out(who.subject, number, "offline", desk)
+
+
+def _session_out(agent_id: str, number: int, presence: str, desk: Desk) -> dict[str, Any]:
+    return {
+        "agent_id": agent_id,
+        "session_no": number,
+        "presence": presence,
+        "lease_s": desk.settings.lease_s,
+    }
+
+
+def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
+    @app.get(
+        "/v1/inbox",
+        response_model=InboxOut,
+        tags=["inbox"],
+        responses={
+            304: {"description": "Nothing changed."},
+            **documented(INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+        },
+    )
+    async def get_inbox(
+        request: Request,
+        number: Number,
+        who: Annotated[Principal, Depends(agent)],
+        if_none_match: Annotated[str | None, Header(max_length=100)] = None,
+        prefer: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> Response:
+        """Your offers and contacts. With If-None-Match and `Prefer: wait=25` it answers when something changes."""
+        if not desk.tail.loaded:
+            return answer(TRY_AGAIN, "The inboxes are being read; this takes a moment after a start.")
+        if not await desk.leases.is_alive(who.subject, number):
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        asked = PREFER_WAIT.search(prefer or "")
+        wait_s = min(int(asked[1]), desk.settings.wait_max_s) if asked else 0.0
+        headers = {"Cache-Control": "no-store"}
+        if asked:
+            headers["Preference-Applied"] = f"wait={int(wait_s)}"
+        if not await _changed(desk, request, who.subject, number, if_none_match, wait_s):
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        headers["ETag"] = _etag(desk, who.subject, number)
+        if headers["ETag"] == if_none_match:
+            return Response(status_code=304, headers=headers)
+        return JSONResponse(_inbox(desk, who.subject, number), headers=headers)
+
+
+def _etag(desk: Desk, agent_id: str, number: int) -> str:
+    standing = desk.inboxes.standing(agent_id)
+    state = "offline" if standing is None else standing.routing_state.replace("_", "")
+    return f'"{number}-{desk.inboxes.version(agent_id)}-{state}"'
+
+
+async def _changed(desk: Desk, request: Request, agent_id: str, number: int, known: str | None, wait_s: float) -> bool:
+    """Wait until the inbox differs from the version `known`; False when the session ended meanwhile.
+
+    A version that is ahead of ours comes from another replica: then we wait until we know as much.
+    """
+    deadline = monotonic_s() + wait_s
+    match = VERSION.match(known or "")
+    ahead = int(match[2]) if match and int(match[1]) == number else -1
+    while known == _etag(desk, agent_id, number) or ahead > desk.inboxes.version(agent_id):
+        left_s = min(deadline - monotonic_s(), desk.leases.renew_every_s)
+        if left_s <= 0 or desk.running.stopping.is_set():
+            return True
+        try:
+            async with asyncio.timeout(left_s):
+                await desk.inboxes.changed(agent_id).wait()
+            continue
+        except TimeoutError:
+            pass  # time for a sign of life
+        if await request.is_disconnected():
+            return True
+        if not await desk.leases.is_alive(agent_id, number):
+            return False
+    return True
+
+
+def _inbox(desk: Desk, agent_id: str, number: int) -> dict[str, Any]:
+    standing = desk.inboxes.standing(agent_id)
+    items = desk.inboxes.items(agent_id)
+    return {
+        "session_no": number,
+        "routing_state": "offline" if standing is None else standing.routing_state,
+        "routing_reason": "" if standing is None else standing.reason,
+        "offers": [
+            {
+                "contact_id": item.contact_id,
+                "attempt": item.attempt,
+                "queue": item.queue,
+                "channel": item.channel,
+                "priority": item.priority,
+                "units": item.units,
+                "waiting_since": _moment(item.routing_age_at_ms),
+                "expires_at": _moment(item.due_ms or 0),
+            }
+            for item in items
+            if item.state == "offered"
+        ],
+        "contacts": [
+            {
+                "contact_id": item.contact_id,
+                "attempt": item.attempt,
+                "state": item.state,
+                "queue": item.queue,
+                "channel": item.channel,
+                "units": item.units,
+                "ends_at": None if item.due_ms is None else _moment(item.due_ms),
+            }
+            for item in items
+            if item.state != "offered"
+        ],
+        "as_of": _moment(desk.clock.now_ms()),
+    }
+
+
+def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb: Verb, summary: str) -> None:
+    @app.post(
+        path,
+        response_model=CommandOut,
+        summary=summary,
+        operation_id=verb,
+        tags=["commands"],
+        responses={
+            202: {"model": CommandOut, "description": "Kept; the router's answer takes longer."},
+            **documented(
+                MALFORMED_JSON,
+                SESSION_MISSING,
+                INVALID_REQUEST,
+                COMMAND_REUSED,
+                NOT_FOUND,
+                OFFER_OVER,
+                ALREADY_DONE,
+                SESSION_OVER,
+            ),
+        },
+    )
+    async def command(
+        contact_id: ContactId, body: CommandIn, number: Number, who: Annotated[Principal, Depends(agent)]
+    ) -> Response:
+        """Idempotent by `command_id`. Too late is a normal answer: 409 with the reason."""
+        pool = await desk.sessions.pool_of(who.subject)
+        if pool is None:
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        done = await desk.commands.ask(
+            Command(
+                agent_id=who.subject,
+                command_id=body.command_id,
+                session_no=number,
+                pool=pool,
+                verb=verb,
+                contact_id=contact_id,
+                attempt=body.attempt,
+                issued_at_ms=desk.clock.now_ms(),
+            )
+        )
+        if done.kept is Kept.SESSION_OVER:
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        if done.kept is Kept.REUSED:
+            return answer(COMMAND_REUSED, "The command_id belongs to another command of yours.")
+        if done.outcome is None:
+            return JSONResponse({"command_id": body.command_id, "outcome": "pending"}, status_code=202)
+        if done.outcome != DONE:
+            return answer(REFUSALS[done.outcome], f"The router says: {done.outcome}.", reason=done.outcome)
+        return JSONResponse({"command_id": body.command_id, "outcome": DONE})
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,173 @@
+"""Sessions, commands and inbox items, pure."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from common.contracts import agents, routing
+
+Verb = Literal["accept", "decline", "complete", "end_wrap_up"]
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """An agent as administrators define one."""
+
+    agent_id: str
+    pool: str
+    skills: dict[str, int]
+    units: int
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A signed-in agent. `seq` counts what the router was told."""
+
+    agent_id: str
+    session_no: int
+    seq: int
+    presence: agents.Presence
+    pool: str
+    skills: dict[str, int]
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What an agent asks for about one attempt of one contact."""
+
+    agent_id: str
+    command_id: str
+    session_no: int
+    pool: str
+    verb: Verb
+    contact_id: str
+    attempt: int
+    issued_at_ms: int
+
+
+class Kept(StrEnum):
+    """What became of a command that was to be kept."""
+
+    FRESH = "fresh"
+    REPEATED = "repeated"
+    SESSION_OVER = "session_over"
+    REUSED = "reused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """What an agent has before it: an offer, or a contact that it holds. `seq` is the fact's place in the log."""
+
+    contact_id: str
+    agent_id: str
+    attempt: int
+    state: str
+    queue: str
+    channel: str
+    priority: int
+    units: int
+    routing_age_at_ms: int
+    due_ms: int | None
+    shard: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the router may do with the agent."""
+
+    agent_id: str
+    session_no: int
+    routing_state: str
+    reason: str
+    shard: int
+    seq: int
+
+
+GONE = (
+    routing.OfferDeclined,
+    routing.OfferTimedOut,
+    routing.OfferRescinded,
+    routing.ContactRequeued,
+    routing.ContactCompleted,
+)
+"""After these the agent has nothing to do with the contact any more."""
+
+
+def item_after(before: Item | None, fact: msgspec.Struct, *, shard: int, seq: int) -> Item | None:
+    """The item after a fact about an attempt; None when it is gone (or was never seen)."""
+    if isinstance(fact, routing.OfferMade):
+        return Item(
+            contact_id=fact.contact_id,
+            agent_id=fact.agent_id,
+            attempt=fact.attempt,
+            state="offered",
+            queue=fact.queue,
+            channel=fact.channel,
+            priority=fact.priority,
+            units=fact.units,
+            routing_age_at_ms=fact.routing_age_at_ms,
+            due_ms=fact.expires_at_ms,
+            shard=shard,
+            seq=seq,
+        )
+    if before is None or isinstance(fact, GONE):
+        return None
+    match fact:
+        case routing.OfferAccepted() | routing.LinkRestored():
+            state, due_ms = "assigned", None
+        case routing.LinkLost():
+            state, due_ms = "link_lost", fact.held_until_ms
+        case routing.WrapUpStarted():
+            state, due_ms = "wrap_up", fact.ends_at_ms
+        case _:
+            return before
+    return replace(before, state=state, due_ms=due_ms, seq=seq)
+
+
+def outcome_of(fact: msgspec.Struct) -> tuple[str, str, str] | None:
+    """(agent, command id, outcome) when the fact answers a command: `done`, or the router's reason."""
+    if isinstance(fact, routing.CommandRefused):
+        return fact.agent_id, fact.command_id, fact.reason
+    command_id = getattr(fact, "command_id", "")
+    return (getattr(fact, "agent_id", ""), command_id, DONE) if command_id else None
+
+
+_COMMAND_FACTS: dict[Verb, type[agents.AgentCommand]] = {
+    "accept": agents.AcceptRequested,
+    "decline": agents.DeclineRequested,
+    "complete": agents.CompleteRequested,
+    "end_wrap_up": agents.WrapUpEndRequested,
+}
+
+
+def command_fact(command: Command) -> agents.AgentCommand:
+    """The fact that somebody asked."""
+    return _COMMAND_FACTS[command.verb](
+        command_id=command.command_id,
+        agent_id=command.agent_id,
+        pool=command.pool,
+        session_no=command.session_no,
+        contact_id=command.contact_id,
+        attempt=command.attempt,
+        issued_at_ms=command.issued_at_ms,
+    )
+
+
+def picture(session: Session, *, at_ms: int) -> dict[str, object]:
+    """The fields of a state fact."""
+    return {
+        "agent_id": session.agent_id,
+        "pool": session.pool,
+        "session_no": session.session_no,
+        "seq": session.seq,
+        "presence": session.presence,
+        "skills": session.skills,
+        "units": session.units,
+        "at_ms": at_ms,
+    }

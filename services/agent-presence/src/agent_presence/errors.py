@@ -1,0 +1,71 @@
+"""What agent-presence refuses over HTTP."""
+
+from common.runtime.problems import NOT_FOUND, Problem
+
+SESSION_OVER = Problem(
+    name="session-over",
+    status=409,
+    title="This session is over",
+    way_out="Sign in again (POST /v1/session) and use the new session number; a newer sign-in or a lost line ended this one.",
+)
+SESSION_MISSING = Problem(
+    name="session-number-missing",
+    status=400,
+    title="The Session-No header is missing",
+    way_out="Send the `session_no` that signing in answered with as the header Session-No.",
+)
+OFFER_OVER = Problem(
+    name="offer-over",
+    status=409,
+    title="The offer is over",
+    way_out="Too late is normal: go on with what GET /v1/inbox shows.",
+)
+ALREADY_DONE = Problem(
+    name="already-done",
+    status=409,
+    title="That is done already",
+    way_out="Go on with what GET /v1/inbox shows; repeat a command only with its own command_id.",
+)
+COMMAND_REUSED = Problem(
+    name="command-id-reused",
+    status=422,
+    title="This command_id was used for another command",
+    way_out="Use a new command_id for a new command, and the same one only to repeat it.",
+)
+UNKNOWN_SKILL = Problem(
+    name="unknown-skill",
+    status=422,
+    title="There is no such skill",
+    way_out="Define it first with PUT /v1/skills/{id}.",
+)
+AGENT_SIGNED_IN = Problem(
+    name="agent-signed-in",
+    status=409,
+    title="The agent is signed in",
+    way_out="Let the agent sign out before moving it to another pool.",
+)
+NOT_AN_AGENT = Problem(
+    name="not-an-agent",
+    status=403,
+    title="You are not set up as an agent",
+    way_out="Ask an administrator to define you with PUT /v1/agents/{id}, enabled.",
+)
+PROBLEMS = (
+    SESSION_OVER,
+    SESSION_MISSING,
+    OFFER_OVER,
+    ALREADY_DONE,
+    COMMAND_REUSED,
+    UNKNOWN_SKILL,
+    AGENT_SIGNED_IN,
+    NOT_AN_AGENT,
+)
+REFUSALS = {
+    "unknown_contact": NOT_FOUND,
+    "not_offered_to_you": NOT_FOUND,
+    "not_held_by_you": NOT_FOUND,
+    "offer_over": OFFER_OVER,
+    "already_done": ALREADY_DONE,
+    "old_session": SESSION_OVER,
+}
+"""The router's reasons, as problems."""

@@ -1,0 +1,143 @@
+"""What agents do: sign in, be there, answer offers. One function a command."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from agent_presence.domain import Command, Kept, Session
+from agent_presence.inboxes import Inboxes
+from common.runtime.batching import SharedCommit
+from common.runtime.clock import monotonic_s
+from common.runtime.failures import Retryable
+from common.runtime.outbox import OutboxRow
+
+log = structlog.get_logger()
+
+REMEMBERED_MAX = 50_000
+"""Sessions that this replica remembers as alive; beyond it all are forgotten and asked for again."""
+
+
+class Sessions(Protocol):
+    """The part of the session tables that these handlers need."""
+
+    async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]: ...
+
+    async def keep(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None, OutboxRow]]: ...
+
+    async def expire(self) -> list[OutboxRow]: ...
+
+
+class Relay(Protocol):
+    """Publishes committed rows soon."""
+
+    def hand_over(self, rows: Sequence[OutboxRow]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What became of a command: `done`, one of the router's reasons, or None when the answer takes longer."""
+
+    kept: Kept
+    outcome: str | None
+
+
+class Leases:
+    """Signs of life, folded: one write a session in a third of the lease, many sessions in one statement."""
+
+    def __init__(self, sessions: Sessions, *, lease_s: float) -> None:
+        self._renew = SharedCommit(sessions.renew, key=lambda given: given[0])
+        self.renew_every_s = lease_s / 3
+        self._alive: dict[str, tuple[int, float]] = {}
+
+    def signed_in(self, session: Session) -> None:
+        """From now on only this session of the agent counts here."""
+        self._remember(session.agent_id, session.session_no)
+
+    def over(self, agent_id: str) -> None:
+        """The session ended: ask the database next time."""
+        self._alive.pop(agent_id, None)
+
+    async def is_alive(self, agent_id: str, session_no: int) -> bool:
+        """Whether the session is the agent's present one; a yes renews its lease. Raises `Retryable`."""
+        known = self._alive.get(agent_id)
+        if known is not None:
+            if session_no < known[0]:
+                return False
+            if session_no == known[0] and monotonic_s() - known[1] < self.renew_every_s:
+                return True
+        if not await self._renew((agent_id, session_no)):
+            return False
+        self._remember(agent_id, session_no)
+        return True
+
+    def _remember(self, agent_id: str, session_no: int) -> None:
+        if len(self._alive) >= REMEMBERED_MAX:
+            self._alive.clear()
+        self._alive[agent_id] = (session_no, monotonic_s())
+
+
+class Commands:
+    """Keeps what agents ask for, tells the router, and waits for its answer within a bound."""
+
+    def __init__(self, sessions: Sessions, *, inboxes: Inboxes, relay: Relay, answer_wait_s: float) -> None:
+        self._sessions = sessions
+        self._inboxes = inboxes
+        self._relay = relay
+        self._answer_wait_s = answer_wait_s
+        self._keep: SharedCommit[Command, tuple[Kept, str | None]] = SharedCommit(
+            self._keep_all, key=lambda command: (command.agent_id, command.command_id)
+        )
+
+    async def ask(self, command: Command) -> Answered:
+        """Keep the command and wait for the answer; asked again, the same answer. Raises `Retryable`."""
+        future = self._inboxes.expect_answer(command.agent_id, command.command_id)
+        try:
+            kept, outcome = await self._keep(command)
+            if outcome is not None or kept in (Kept.SESSION_OVER, Kept.REUSED):
+                return Answered(kept=kept, outcome=outcome)
+            try:
+                async with asyncio.timeout(self._answer_wait_s):
+                    return Answered(kept=kept, outcome=await asyncio.shield(future))
+            except TimeoutError:
+                return Answered(kept=kept, outcome=None)
+        finally:
+            self._inboxes.stop_expecting(command.agent_id, command.command_id)
+
+    async def _keep_all(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None]]:
+        kept = await self._sessions.keep(commands)
+        self._relay.hand_over([row for what, _, row in kept if what is Kept.FRESH])
+        return [(what, outcome) for what, outcome, _ in kept]
+
+
+class Sweeper:
+    """Turns leases that ran out into facts.
+
+    After a start, and after the database was away, it waits one lease: agents are suspect then, not lost, until they
+    could have come back.
+    """
+
+    def __init__(self, sessions: Sessions, *, relay: Relay, lease_s: float, every_s: float) -> None:
+        self._sessions = sessions
+        self._relay = relay
+        self._lease_s = lease_s
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        not_before = monotonic_s() + self._lease_s
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                if monotonic_s() < not_before:
+                    continue
+                rows = await self._sessions.expire()
+            except Retryable as why:
+                log.warning("lease_sweep_failed", why=str(why))
+                not_before = monotonic_s() + self._lease_s
+                continue
+            self._relay.hand_over(rows)
+            for row in rows:
+                log.info("lease_expired", agent_id=row.key)

@@ -1,0 +1,103 @@
+"""Composition root of agent-presence: the only place that builds."""
+
+import asyncio
+
+from agent_presence.adapters.directory import Directory
+from agent_presence.adapters.inbox_store import apply
+from agent_presence.adapters.sessions import PostgresSessions
+from agent_presence.admin_api import add_admin_routes
+from agent_presence.api import Desk, add_routes
+from agent_presence.config import Settings
+from agent_presence.handlers import Commands, Leases, Sweeper
+from agent_presence.inboxes import Inboxes
+from agent_presence.tail import Tail
+from common.contracts.topics import ROUTING
+from common.runtime import lifecycle
+from common.runtime.auth import TokenVerifier
+from common.runtime.clock import SystemClock
+from common.runtime.database import open_engine, open_pool
+from common.runtime.following import Follower
+from common.runtime.http import make_app
+from common.runtime.kafka import KafkaBus, KafkaPublisher
+from common.runtime.logging import configure_logging
+from common.runtime.outbox import Outbox
+from common.runtime.settings import read_settings
+
+
+def run() -> None:
+    """Run agent-presence until it is told to stop."""
+    settings = read_settings(Settings)
+    configure_logging(service="agent-presence", instance=settings.instance, level=settings.log_level)
+    lifecycle.run(lambda: _main(settings))
+
+
+async def _main(settings: Settings) -> None:
+    async with lifecycle.closing() as stack:
+        clock = SystemClock()
+        dsn = settings.database_url.get_secret_value()
+        name = f"agent-presence-{settings.instance}"
+        topic = settings.topic_prefix + ROUTING.name
+        bus = KafkaBus(settings.kafka_bootstrap, name=name)
+        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name)
+        stack.push_async_callback(publisher.close)
+        pool = await open_pool(dsn, name=name, size=6)
+        stack.push_async_callback(pool.close)
+        engine = open_engine(dsn, name=name, size=2)
+        stack.push_async_callback(engine.dispose)
+        outbox = Outbox(pool=pool, publisher=publisher, producer="agent-presence", topic_prefix=settings.topic_prefix)
+        sessions = PostgresSessions(pool, clock=clock, lease_s=settings.lease_s)
+        inboxes = Inboxes()
+        tail = Tail(pool=pool, bus=bus, inboxes=inboxes, topic=topic)
+        follower = Follower(name="agent-presence", dsn=dsn, bus=bus, topics=[topic], apply=apply)
+        sweeper = Sweeper(sessions, relay=outbox, lease_s=settings.lease_s, every_s=settings.sweep_every_s)
+
+        async def ready() -> dict[str, str]:
+            if not tail.loaded:
+                return {"inboxes": "not loaded yet: are AGENT_PRESENCE_DATABASE_URL and Kafka reachable?"}
+            return {}
+
+        running = lifecycle.Running()
+
+        async def wake_on_stop() -> None:
+            await running.stopping.wait()
+            inboxes.wake_all()
+            await asyncio.Event().wait()
+
+        verifier = TokenVerifier(
+            jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        app = make_app(
+            title="Porchlight agent presence",
+            description="Sign in, poll the inbox, answer offers.",
+            running=running,
+            ready=ready,
+        )
+        desk = Desk(
+            sessions=sessions,
+            leases=Leases(sessions, lease_s=settings.lease_s),
+            commands=Commands(sessions, inboxes=inboxes, relay=outbox, answer_wait_s=settings.answer_wait_s),
+            inboxes=inboxes,
+            tail=tail,
+            outbox=outbox,
+            verifier=verifier,
+            clock=clock,
+            running=running,
+            settings=settings,
+        )
+        add_routes(app, desk)
+        add_admin_routes(
+            app,
+            directory=Directory(engine, clock),
+            sessions=sessions,
+            outbox=outbox,
+            verifier=verifier,
+            clock=clock,
+        )
+        await lifecycle.serve(
+            app,
+            host=settings.host,
+            port=settings.port,
+            running=running,
+            background=[outbox.run, tail.run, follower.run, sweeper.run, wake_on_stop],
+            stop_timeout_s=settings.stop_timeout_s,
+        )

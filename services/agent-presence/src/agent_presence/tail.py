@@ -1,0 +1,56 @@
+"""Every replica's own reading of the router's facts, into memory."""
+
+import asyncio
+
+import structlog
+
+from agent_presence.adapters.inbox_store import load
+from agent_presence.inboxes import Inboxes
+from common.runtime.bus import Bus, Place
+from common.runtime.database import Pool
+from common.runtime.failures import Retryable
+from common.runtime.following import Sequences
+
+log = structlog.get_logger()
+
+READ_WAIT_MS = 500
+RECORDS_MAX = 500
+BACK_OFF_S = 0.3
+
+
+class Tail:
+    """Starts from the stored inboxes, then follows the log."""
+
+    def __init__(self, *, pool: Pool, bus: Bus, inboxes: Inboxes, topic: str) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._inboxes = inboxes
+        self._topic = topic
+        self.loaded = False
+
+    async def run(self) -> None:
+        """Follow until cancelled; on trouble of the world go on where we were."""
+        while not self.loaded:
+            try:
+                offsets, sequences = await load(self._pool, self._inboxes, self._topic)
+                self.loaded = True
+            except Retryable as why:
+                log.warning("inboxes_not_loaded", why=str(why))
+                await asyncio.sleep(BACK_OFF_S)
+        while True:
+            try:
+                await self._follow(offsets, sequences)
+            except Retryable as why:
+                log.warning("tail_waits", why=str(why))
+                await asyncio.sleep(BACK_OFF_S)
+
+    async def _follow(self, offsets: dict[Place, int], sequences: Sequences) -> None:
+        reader = await self._bus.reader(offsets)
+        try:
+            while True:
+                for record in await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX):
+                    if sequences.is_fresh(record):
+                        self._inboxes.fold(record)
+                    offsets[Place(topic=record.topic, partition=record.partition)] = record.offset + 1
+        finally:
+            await reader.close()

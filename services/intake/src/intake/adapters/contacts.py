@@ -1,0 +1,163 @@
+"""Contacts on PostgreSQL: one statement accepts a whole batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from common.runtime.database import Connection, Pool, borrowed
+from common.runtime.outbox import OutboxRow, columns, insert
+from intake.domain import HOLDERS, OVER, NewContact, Receipt, Refusal, Refused
+from intake.translate import cancellation
+
+ACCEPT = """
+WITH given AS (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
+                       $9::text[], $10::text[], $11::text[], $12::bigint[])
+    AS t(client_id, key, body_hash, contact_id, pool, queue, channel, priority, requirements, external_id, customer, at_ms)
+), fresh AS (
+  INSERT INTO idempotency_key (client_id, key, body_hash, contact_id, at_ms)
+  SELECT client_id, key, body_hash, contact_id, at_ms FROM given ORDER BY client_id, key
+  ON CONFLICT DO NOTHING RETURNING contact_id
+), accepted AS (
+  INSERT INTO contact (contact_id, client_id, pool, queue, channel, priority, requirements, external_id, accepted_at_ms,
+                       state_at_ms)
+  SELECT contact_id, client_id, pool, queue, channel, priority, requirements::jsonb, external_id, at_ms, at_ms
+    FROM given JOIN fresh USING (contact_id)
+), kept_apart AS (
+  INSERT INTO personal (contact_id, customer)
+  SELECT contact_id, customer::jsonb FROM given JOIN fresh USING (contact_id) WHERE customer IS NOT NULL
+), announced AS (
+  INSERT INTO outbox (event_id, topic, partition, key, type, at_ms, correlation_id, value)
+  SELECT o.* FROM unnest($13::text[], $14::text[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::text[],
+                         $20::bytea[]) AS o(event_id, topic, partition, key, type, at_ms, correlation_id, value)
+    JOIN fresh ON fresh.contact_id = o.key
+)
+SELECT contact_id FROM fresh
+"""
+FIRST_RECEIPT = """
+SELECT k.client_id, k.key, k.body_hash, c.contact_id, c.queue, c.channel, c.priority, c.accepted_at_ms
+  FROM idempotency_key k JOIN contact c USING (contact_id)
+  JOIN unnest($1::text[], $2::text[]) AS asked(client_id, key) ON asked.client_id = k.client_id AND asked.key = k.key
+"""
+CANCEL = """
+UPDATE contact SET cancel_reason = $3, cancel_at_ms = $4, repeated_at_ms = $4
+ WHERE contact_id = $1 AND client_id = $2 AND cancel_at_ms IS NULL AND state <> ALL($5::text[])
+RETURNING pool
+"""
+PUBLIC = "contact_id, queue, channel, priority, external_id, accepted_at_ms, state, state_at_ms, attempt, cancel_reason"
+
+
+class PostgresContacts:
+    """See `intake.ports.Contacts`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def accept(self, given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[Receipt | Refused]:
+        """One statement and one commit, whatever the number."""
+        async with borrowed(self._pool) as connection:
+            fresh = {
+                row["contact_id"]
+                for row in await connection.fetch(ACCEPT, *_given_columns(given), *columns([row for *_, row in given]))
+            }
+            known = [contact for contact, receipt, *_ in given if receipt.contact_id not in fresh]
+            first = await _first_receipts(connection, known) if known else {}
+        return [
+            receipt
+            if receipt.contact_id in fresh
+            else _replayed(contact, first[contact.client_id, contact.idempotency_key])
+            for contact, receipt, *_ in given
+        ]
+
+    async def cancel(self, *, contact_id: str, client_id: str, reason: str, at_ms: int) -> OutboxRow | Refused | None:
+        """The holder check and the change are one statement."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            pool = await connection.fetchval(CANCEL, contact_id, client_id, reason, at_ms, sorted(OVER))
+            if pool is not None:
+                row = cancellation(contact_id=contact_id, pool=pool, reason=reason, at_ms=at_ms)
+                await insert(connection, [row])
+                return row
+            state = await connection.fetchval(
+                "SELECT state FROM contact WHERE contact_id = $1 AND client_id = $2", contact_id, client_id
+            )
+        if state is None:
+            return Refused(reason=Refusal.NOT_FOUND, detail="There is no such contact of yours.")
+        if state in OVER:
+            return Refused(reason=Refusal.CONTACT_OVER, detail=f"The contact is in state {state}.")
+        return None
+
+    async def get(self, *, contact_id: str, client_id: str) -> dict[str, Any] | None:
+        """One contact of this client, without personal data."""
+        async with borrowed(self._pool) as connection:
+            row = await connection.fetchrow(
+                f"SELECT {PUBLIC} FROM contact WHERE contact_id = $1 AND client_id = $2",  # noqa: S608
+                contact_id,
+                client_id,
+            )
+        return None if row is None else dict(row)
+
+    async def page(self, *, client_id: str, before: str, limit: int) -> list[dict[str, Any]]:
+        """Contacts of this client, newest first, below the id `before`."""
+        async with borrowed(self._pool) as connection:
+            rows = await connection.fetch(
+                f"SELECT {PUBLIC} FROM contact WHERE client_id = $1 AND contact_id < $2"  # noqa: S608
+                " ORDER BY contact_id DESC LIMIT $3",
+                client_id,
+                before,
+                limit,
+            )
+        return [dict(row) for row in rows]
+
+    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
+        """The customer's details, for the agent who holds the contact and nobody else."""
+        async with borrowed(self._pool) as connection:
+            found = await connection.fetchval(
+                "SELECT coalesce(p.customer, '{}')::text FROM contact c LEFT JOIN personal p USING (contact_id)"
+                " WHERE c.contact_id = $1 AND c.agent_id = $2 AND c.state = ANY($3::text[])",
+                contact_id,
+                agent_id,
+                sorted(HOLDERS),
+            )
+        return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
+
+
+def _given_columns(given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[list[object]]:
+    rows = [
+        (
+            contact.client_id,
+            contact.idempotency_key,
+            contact.body_hash,
+            receipt.contact_id,
+            pool,
+            contact.queue,
+            contact.channel,
+            receipt.priority,
+            msgspec.json.encode(contact.requirements).decode(),
+            contact.external_id,
+            contact.customer,
+            receipt.accepted_at_ms,
+        )
+        for contact, receipt, pool, _ in given
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def _first_receipts(
+    connection: Connection, contacts: Sequence[NewContact]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = await connection.fetch(FIRST_RECEIPT, [c.client_id for c in contacts], [c.idempotency_key for c in contacts])
+    return {(row["client_id"], row["key"]): dict(row) for row in rows}
+
+
+def _replayed(contact: NewContact, first: dict[str, Any]) -> Receipt | Refused:
+    if first["body_hash"] != contact.body_hash:
+        return Refused(reason=Refusal.KEY_REUSED, detail="The key belongs to a POST with another body.")
+    return Receipt(
+        contact_id=first["contact_id"],
+        queue=first["queue"],
+        channel=first["channel"],
+        priority=first["priority"],
+        accepted_at_ms=first["accepted_at_ms"],
+        replayed=True,
+    )

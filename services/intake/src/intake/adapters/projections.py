@@ -1,0 +1,117 @@
+"""Tables that follow the facts of others, and the reconciler that repeats what nobody confirmed."""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from common.contracts.config import QueueDefined
+from common.runtime.clock import Clock
+from common.runtime.database import Connection, Pool, borrowed
+from common.runtime.failures import Retryable
+from common.runtime.outbox import OutboxRow, insert
+from intake.domain import Receipt
+from intake.translate import cancellation, submission
+
+log = structlog.get_logger()
+
+RECONCILE_EVERY_S = 1.0
+RECONCILE_MAX = 500
+"""Contacts repeated at one go; the rest waits for the next one."""
+
+UNCONFIRMED = """
+SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_at_ms FROM contact c
+ WHERE state = 'accepted' AND accepted_at_ms < $1 AND repeated_at_ms < $1
+   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
+ ORDER BY accepted_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+LEAVING = """
+SELECT contact_id, pool, cancel_reason FROM contact c
+ WHERE cancel_at_ms IS NOT NULL AND state IN ('accepted', 'queued', 'offered', 'assigned', 'link_lost')
+   AND cancel_at_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
+ ORDER BY cancel_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+
+
+async def know_queue(connection: Connection, fact: QueueDefined) -> None:
+    """A queue exists, unless we know a later version."""
+    await connection.execute(
+        "INSERT INTO queue (queue_id, pool, version, priority) VALUES ($1, $2, $3, $4) ON CONFLICT (queue_id)"
+        " DO UPDATE SET pool = excluded.pool, version = excluded.version, priority = excluded.priority"
+        " WHERE queue.version < excluded.version",
+        fact.queue,
+        fact.pool,
+        fact.version,
+        fact.priority,
+    )
+
+
+async def know_skill(connection: Connection, skill: str) -> None:
+    """A skill exists."""
+    await connection.execute("INSERT INTO skill (skill) VALUES ($1) ON CONFLICT DO NOTHING", skill)
+
+
+async def move_contacts(connection: Connection, states: dict[str, tuple[str, int, int, str]]) -> None:
+    """The contacts' states after the router's facts: (state, since, attempt, agent)."""
+    if not states:
+        return
+    rows = sorted((contact_id, *rest) for contact_id, rest in states.items())
+    await connection.execute(
+        "UPDATE contact c SET state = s.state, state_at_ms = s.at_ms, attempt = greatest(c.attempt, s.attempt),"
+        " agent_id = s.agent_id FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[])"
+        " AS s(contact_id, state, at_ms, attempt, agent_id) WHERE c.contact_id = s.contact_id",
+        *[list(column) for column in zip(*rows, strict=True)],
+    )
+
+
+class Reconciler:
+    """Repeats submissions that nobody queued and cancellations that ended nothing. The router ignores what it knows."""
+
+    def __init__(self, *, pool: Pool, clock: Clock, after_ms: int) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._after_ms = after_ms
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        while True:
+            await asyncio.sleep(RECONCILE_EVERY_S)
+            try:
+                repeated = await self.reconcile()
+            except Retryable as why:
+                log.warning("reconcile_failed", why=str(why))
+                continue
+            if repeated:
+                log.warning("unconfirmed_contacts_repeated", contacts=repeated)
+
+    async def reconcile(self) -> int:
+        """One round; returns how many facts were put into the outbox again."""
+        now_ms = self._clock.now_ms()
+        before_ms = now_ms - self._after_ms
+        async with borrowed(self._pool) as connection, connection.transaction():
+            rows = [_resubmission(dict(r)) for r in await connection.fetch(UNCONFIRMED, before_ms, RECONCILE_MAX)]
+            rows += [
+                cancellation(contact_id=r["contact_id"], pool=r["pool"], reason=r["cancel_reason"], at_ms=now_ms)
+                for r in await connection.fetch(LEAVING, before_ms, RECONCILE_MAX)
+            ]
+            if rows:
+                await connection.execute(
+                    "UPDATE contact SET repeated_at_ms = $2 WHERE contact_id = ANY($1::text[])",
+                    [row.key for row in rows],
+                    now_ms,
+                )
+                await insert(connection, rows)
+        return len(rows)
+
+
+def _resubmission(row: dict[str, object]) -> OutboxRow:
+    receipt = Receipt(
+        contact_id=str(row["contact_id"]),
+        queue=str(row["queue"]),
+        channel=str(row["channel"]),
+        priority=int(str(row["priority"])),
+        accepted_at_ms=int(str(row["accepted_at_ms"])),
+        replayed=False,
+    )
+    pairs = msgspec.json.decode(str(row["requirements"]), type=tuple[tuple[str, int], ...])
+    return submission(receipt, pool=str(row["pool"]), requirements=pairs, correlation_id="")

@@ -1,0 +1,297 @@
+"""HTTP face of intake: post, read, list and cancel contacts; the customer's details for the agent who holds one."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.contracts.contacts import CancelReason, Channel
+from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.clock import Clock
+from common.runtime.http import bearer, correlation_of, require_role
+from common.runtime.problems import (
+    INVALID_REQUEST,
+    MALFORMED_JSON,
+    NOT_FOUND,
+    TOO_LARGE,
+    UNAUTHENTICATED,
+    UNSUPPORTED_MEDIA_TYPE,
+    Problem,
+    ProblemRaised,
+    answer,
+    documented,
+)
+from intake.adapters.catalogue import ApiKeys
+from intake.adapters.contacts import PostgresContacts
+from intake.domain import NewContact, Receipt, Refusal, Refused
+from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL
+from intake.handlers import Accepting, cancel
+from intake.ports import Relay
+
+STATUS: dict[Refusal, Problem] = {
+    Refusal.KEY_REUSED: KEY_REUSED,
+    Refusal.UNKNOWN_QUEUE: UNKNOWN_QUEUE,
+    Refusal.UNKNOWN_SKILL: UNKNOWN_SKILL,
+    Refusal.NOT_FOUND: NOT_FOUND,
+    Refusal.CONTACT_OVER: CONTACT_OVER,
+}
+LAST_ID = "~"
+"""Sorts after every id."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+IdPath = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
+
+
+class RequirementIn(BaseModel):
+    """The agent must have the skill at this level or better."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    skill: Name
+    min_level: int = Field(0, ge=0, le=100)
+
+
+class Customer(BaseModel):
+    """Personal data. It stays in intake, in a table of its own, and only the agent who holds the contact sees it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field("", max_length=200)
+    address: str = Field("", max_length=320, description="Phone number, e-mail address or handle.")
+    note: str = Field("", max_length=4_000)
+
+
+class ContactIn(BaseModel):
+    """A contact to be routed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "queue": "billing",
+                    "channel": "voice",
+                    "requirements": [{"skill": "spanish", "min_level": 60}],
+                    "customer": {"name": "Ada", "address": "+34600000000"},
+                }
+            ]
+        },
+    )
+
+    queue: Name
+    channel: Channel
+    priority: int | None = Field(None, ge=0, le=1_000, description="Higher wins; default: the queue's.")
+    requirements: list[RequirementIn] = Field([], max_length=16)
+    external_id: str | None = Field(None, max_length=128, description="Your own id, given back as it is.")
+    customer: Customer | None = None
+
+
+class ContactAccepted(BaseModel):
+    """The promise: this contact will not be lost."""
+
+    id: str
+    state: str
+    queue: str
+    channel: str
+    priority: int
+    accepted_at: datetime
+
+
+class ContactOut(ContactAccepted):
+    """A contact as it stands."""
+
+    external_id: str | None
+    state_since: datetime
+    attempt: int = Field(description="Offers made so far.")
+    cancel_reason: str | None
+
+
+class ContactPage(BaseModel):
+    """Newest first; `next` is the cursor of the next page."""
+
+    items: list[ContactOut]
+    next: str | None
+
+
+class CancelIn(BaseModel):
+    """`customer_gave_up`: the customer left (abandoned). `withdrawn`: you take the contact back (cancelled)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: CancelReason
+
+
+class CancelOut(BaseModel):
+    """The router will end the contact, unless it ends first by itself."""
+
+    id: str
+    state: str
+
+
+def add_routes(
+    app: FastAPI,
+    *,
+    accepting: Accepting,
+    contacts: PostgresContacts,
+    keys: ApiKeys,
+    verifier: TokenVerifier,
+    relay: Relay,
+    clock: Clock,
+) -> None:
+    """Put the routes on the app."""
+    client = _client_dependency(keys)
+    agent = require_role(verifier, clock, "agent")
+
+    @app.post(
+        "/v1/contacts",
+        status_code=202,
+        response_model=ContactAccepted,
+        tags=["contacts"],
+        responses=documented(
+            MALFORMED_JSON,
+            KEY_MISSING,
+            INVALID_REQUEST,
+            KEY_REUSED,
+            UNKNOWN_QUEUE,
+            UNKNOWN_SKILL,
+            TOO_LARGE,
+            UNSUPPORTED_MEDIA_TYPE,
+        ),
+    )
+    async def post_contact(
+        body: ContactIn,
+        request: Request,
+        client_id: Annotated[str, Depends(client)],
+        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    ) -> Response:
+        """Accept a contact. 202 comes after the commit; a retry with the same key gets the same answer."""
+        if not idempotency_key or not idempotency_key.isprintable():
+            return answer(KEY_MISSING, "The header is missing, empty or not printable.")
+        done = await accepting.accept(_new_contact(body, client_id, idempotency_key, correlation_of(request)))
+        if isinstance(done, Refused):
+            return answer(STATUS[done.reason], done.detail)
+        headers = {"Location": f"/v1/contacts/{done.contact_id}"}
+        if done.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return JSONResponse(_receipt(done), status_code=202, headers=headers)
+
+    @app.get(
+        "/v1/contacts/{contact_id}",
+        response_model=ContactOut,
+        tags=["contacts"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST),
+    )
+    async def get_contact(contact_id: IdPath, client_id: Annotated[str, Depends(client)]) -> Response | dict[str, Any]:
+        """One of your contacts and its state."""
+        row = await contacts.get(contact_id=contact_id, client_id=client_id)
+        return answer(NOT_FOUND, "There is no such contact of yours.") if row is None else _out(row)
+
+    @app.get("/v1/contacts", response_model=ContactPage, tags=["contacts"], responses=documented(INVALID_REQUEST))
+    async def list_contacts(
+        client_id: Annotated[str, Depends(client)],
+        cursor: Annotated[str, Query(pattern=r"^[0-9a-f-]{36}$")] | None = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> dict[str, Any]:
+        """Your contacts, newest first."""
+        rows = await contacts.page(client_id=client_id, before=cursor or LAST_ID, limit=limit)
+        return {
+            "items": [_out(row) for row in rows],
+            "next": rows[-1]["contact_id"] if len(rows) == limit else None,
+        }
+
+    @app.post(
+        "/v1/contacts/{contact_id}/cancel",
+        status_code=202,
+        response_model=CancelOut,
+        tags=["contacts"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER),
+    )
+    async def cancel_contact(
+        contact_id: IdPath, body: CancelIn, client_id: Annotated[str, Depends(client)]
+    ) -> Response | dict[str, Any]:
+        """Say that the customer gave up, or take the contact back. Asking twice is asking once."""
+        refused = await cancel(
+            contact_id=contact_id,
+            client_id=client_id,
+            reason=body.reason,
+            contacts=contacts,
+            relay=relay,
+            clock=clock,
+        )
+        if refused is not None:
+            return answer(STATUS[refused.reason], refused.detail)
+        return {"id": contact_id, "state": "cancel_requested"}
+
+    @app.get(
+        "/v1/contacts/{contact_id}/customer",
+        response_model=Customer,
+        tags=["agents"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST),
+    )
+    async def get_customer(contact_id: IdPath, who: Annotated[Principal, Depends(agent)]) -> Response | dict[str, Any]:
+        """The customer's details, for the agent who holds the contact (agent token)."""
+        found = await contacts.customer(contact_id=contact_id, agent_id=who.subject)
+        return answer(NOT_FOUND, "You do not hold such a contact.") if found is None else found
+
+
+def _client_dependency(keys: ApiKeys) -> Callable[[Request], Awaitable[str]]:
+    async def client(request: Request) -> str:
+        found = await keys.client_of(bearer(request))
+        if found is None:
+            raise ProblemRaised(UNAUTHENTICATED, "The API key is unknown or revoked.")
+        return found
+
+    return client
+
+
+def _new_contact(body: ContactIn, client_id: str, key: str, correlation_id: str) -> NewContact:
+    canonical = msgspec.json.encode(body.model_dump(), order="deterministic")
+    return NewContact(
+        client_id=client_id,
+        idempotency_key=key,
+        body_hash=hashlib.sha256(canonical).digest(),
+        queue=body.queue,
+        channel=body.channel,
+        priority=body.priority,
+        requirements=tuple(sorted((r.skill, r.min_level) for r in body.requirements)),
+        external_id=body.external_id,
+        customer=None if body.customer is None else body.customer.model_dump_json(),
+        correlation_id=correlation_id,
+    )
+
+
+def _receipt(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "id": receipt.contact_id,
+        "state": "accepted",
+        "queue": receipt.queue,
+        "channel": receipt.channel,
+        "priority": receipt.priority,
+        "accepted_at": _moment(receipt.accepted_at_ms),
+    }
+
+
+def _out(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["contact_id"],
+        "state": row["state"],
+        "queue": row["queue"],
+        "channel": row["channel"],
+        "priority": row["priority"],
+        "accepted_at": _moment(row["accepted_at_ms"]),
+        "external_id": row["external_id"],
+        "state_since": _moment(row["state_at_ms"]),
+        "attempt": row["attempt"],
+        "cancel_reason": row["cancel_reason"],
+    }
+
+
+def _moment(at_ms: int) -> str:
+    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,29 @@
+"""What intake learns from facts: which queues and skills exist, and how its contacts fare."""
+
+from collections.abc import Sequence
+
+from common.contracts import config, routing
+from common.runtime.bus import Incoming
+from common.runtime.database import Connection
+from intake.adapters import projections
+from intake.domain import STATE_AFTER
+
+
+async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
+    """The effect of the facts, inside the caller's transaction."""
+    states: dict[str, tuple[str, int, int, str]] = {}
+    for record in records:
+        match record.fact:
+            case config.QueueDefined() as fact:
+                await projections.know_queue(connection, fact)
+            case config.SkillDefined() as fact:
+                await projections.know_skill(connection, fact.skill)
+            case routing.RoutingFactBase() as fact:
+                states[fact.contact_id] = _state(fact, states.get(fact.contact_id))
+    await projections.move_contacts(connection, states)
+
+
+def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | None) -> tuple[str, int, int, str]:
+    state = STATE_AFTER[type(fact)]
+    attempt = getattr(fact, "attempt", before[2] if before else 0)
+    return state, fact.at_ms, attempt, getattr(fact, "agent_id", "") if state != "queued" else ""

@@ -1,0 +1,92 @@
+"""Acceptance rules and contact states, pure."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.contracts import routing
+
+OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled"})
+"""States in which there is nothing left to cancel."""
+
+KEY_PREFIX = "plk"
+
+
+class Refusal(StrEnum):
+    KEY_REUSED = "key_reused"
+    UNKNOWN_QUEUE = "unknown_queue"
+    UNKNOWN_SKILL = "unknown_skill"
+    NOT_FOUND = "not_found"
+    CONTACT_OVER = "contact_over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An expected no. `detail` is for the caller's eyes and names no personal data."""
+
+    reason: Refusal
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewContact:
+    """A contact as it was posted. `customer` is personal data: JSON, or None."""
+
+    client_id: str
+    idempotency_key: str
+    body_hash: bytes
+    queue: str
+    channel: str
+    priority: int | None
+    requirements: tuple[tuple[str, int], ...]
+    external_id: str | None
+    customer: str | None
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a 202 says; the same again when the POST is repeated (`replayed`)."""
+
+    contact_id: str
+    queue: str
+    channel: str
+    priority: int
+    accepted_at_ms: int
+    replayed: bool
+
+
+STATE_AFTER: dict[type[object], str] = {
+    routing.ContactQueued: "queued",
+    routing.OfferMade: "offered",
+    routing.OfferAccepted: "assigned",
+    routing.OfferDeclined: "queued",
+    routing.OfferTimedOut: "queued",
+    routing.OfferRescinded: "queued",
+    routing.LinkLost: "link_lost",
+    routing.LinkRestored: "assigned",
+    routing.ContactRequeued: "queued",
+    routing.WrapUpStarted: "wrap_up",
+    routing.ContactCompleted: "completed",
+    routing.ContactAbandoned: "abandoned",
+    routing.ContactCancelled: "cancelled",
+}
+"""A contact's state after each fact of the router."""
+
+HOLDERS = frozenset({"assigned", "link_lost", "wrap_up"})
+"""States in which the agent holds the contact and may see the customer's details."""
+
+
+def key_hash(*, secret: str, pepper: str) -> bytes:
+    """What is stored of an API key: HMAC-SHA-256. A key of 256 random bits needs no slow hash."""
+    return hmac.new(pepper.encode(), secret.encode(), hashlib.sha256).digest()
+
+
+def split_key(credential: str) -> tuple[str, str] | None:
+    """`plk_<id>_<secret>` as (id, secret); None when it is not of that form."""
+    prefix, _, rest = credential.partition("_")
+    key_id, _, secret = rest.partition("_")
+    if prefix != KEY_PREFIX or not key_id or len(secret) < 32 or len(credential) > 200:
+        return None
+    return key_id, secret

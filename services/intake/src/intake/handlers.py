@@ -1,0 +1,67 @@
+"""One function a command: check, decide, save with its outbox row, hand over."""
+
+from collections.abc import Sequence
+
+from common.runtime.batching import SharedCommit
+from common.runtime.clock import Clock, new_id
+from common.runtime.outbox import OutboxRow
+from intake.domain import NewContact, Receipt, Refusal, Refused
+from intake.ports import Catalogue, Contacts, Relay
+from intake.translate import submission
+
+Given = tuple[NewContact, Receipt, str, OutboxRow]
+
+
+class Accepting:
+    """Accepts contacts; concurrent ones share a commit. An answer is a promise: it comes after the commit."""
+
+    def __init__(self, *, contacts: Contacts, catalogue: Catalogue, relay: Relay, clock: Clock) -> None:
+        self._contacts = contacts
+        self._catalogue = catalogue
+        self._relay = relay
+        self._clock = clock
+        self._commit: SharedCommit[Given, Receipt | Refused] = SharedCommit(
+            self._commit_all, key=lambda given: (given[0].client_id, given[0].idempotency_key)
+        )
+
+    async def accept(self, contact: NewContact) -> Receipt | Refused:
+        """Accept one contact, or say why not. Raises `Retryable`: then nothing was promised."""
+        queue = await self._catalogue.queue(contact.queue)
+        if queue is None:
+            return Refused(reason=Refusal.UNKNOWN_QUEUE, detail=f"There is no queue {contact.queue}.")
+        missing = await self._catalogue.missing_skills([skill for skill, _ in contact.requirements])
+        if missing:
+            return Refused(reason=Refusal.UNKNOWN_SKILL, detail=f"There is no skill {', '.join(missing)}.")
+        pool, default_priority = queue
+        receipt = Receipt(
+            contact_id=new_id(),
+            queue=contact.queue,
+            channel=contact.channel,
+            priority=default_priority if contact.priority is None else contact.priority,
+            accepted_at_ms=self._clock.now_ms(),
+            replayed=False,
+        )
+        row = submission(receipt, pool=pool, requirements=contact.requirements, correlation_id=contact.correlation_id)
+        return await self._commit((contact, receipt, pool, row))
+
+    async def _commit_all(self, given: Sequence[Given]) -> list[Receipt | Refused]:
+        answers = await self._contacts.accept(given)
+        fresh = [
+            row
+            for (_, _, _, row), answer in zip(given, answers, strict=True)
+            if isinstance(answer, Receipt) and not answer.replayed
+        ]
+        self._relay.hand_over(fresh)
+        return answers
+
+
+async def cancel(
+    *, contact_id: str, client_id: str, reason: str, contacts: Contacts, relay: Relay, clock: Clock
+) -> Refused | None:
+    """Ask the router to end a contact; asking twice is asking once."""
+    done = await contacts.cancel(contact_id=contact_id, client_id=client_id, reason=reason, at_ms=clock.now_ms())
+    if isinstance(done, Refused):
+        return done
+    if done is not None:
+        relay.hand_over([done])
+    return None

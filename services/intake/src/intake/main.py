@@ -1,0 +1,84 @@
+"""Composition root of intake: the only place that builds."""
+
+from common.contracts.topics import CONFIG, ROUTING
+from common.runtime import lifecycle
+from common.runtime.auth import TokenVerifier
+from common.runtime.clock import SystemClock
+from common.runtime.database import borrowed, open_pool
+from common.runtime.failures import Retryable
+from common.runtime.following import Follower
+from common.runtime.http import make_app
+from common.runtime.kafka import KafkaBus, KafkaPublisher
+from common.runtime.logging import configure_logging
+from common.runtime.outbox import Outbox
+from common.runtime.settings import read_settings
+from intake.adapters.catalogue import ApiKeys, PostgresCatalogue
+from intake.adapters.contacts import PostgresContacts
+from intake.adapters.projections import Reconciler
+from intake.api import add_routes
+from intake.config import Settings
+from intake.consumers import apply
+from intake.handlers import Accepting
+
+
+def run() -> None:
+    """Run intake until it is told to stop."""
+    settings = read_settings(Settings)
+    configure_logging(service="intake", instance=settings.instance, level=settings.log_level)
+    lifecycle.run(lambda: _main(settings))
+
+
+async def _main(settings: Settings) -> None:
+    async with lifecycle.closing() as stack:
+        clock = SystemClock()
+        dsn = settings.database_url.get_secret_value()
+        name = f"intake-{settings.instance}"
+        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name)
+        stack.push_async_callback(publisher.close)
+        pool = await open_pool(dsn, name=name, size=6)
+        stack.push_async_callback(pool.close)
+        outbox = Outbox(pool=pool, publisher=publisher, producer="intake", topic_prefix=settings.topic_prefix)
+        follower = Follower(
+            name="intake",
+            dsn=dsn,
+            bus=KafkaBus(settings.kafka_bootstrap, name=name),
+            topics=[settings.topic_prefix + topic.name for topic in (CONFIG, ROUTING)],
+            apply=apply,
+        )
+        reconciler = Reconciler(pool=pool, clock=clock, after_ms=settings.reconcile_after_ms)
+
+        async def ready() -> dict[str, str]:
+            try:
+                async with borrowed(pool) as connection:
+                    await connection.fetchval("SELECT 1")
+            except Retryable:
+                return {"database": "not reachable: is INTAKE_DATABASE_URL right and the server up?"}
+            return {}
+
+        running = lifecycle.Running()
+        app = make_app(
+            title="Porchlight intake",
+            description="Post contacts and follow them.",
+            running=running,
+            ready=ready,
+        )
+        contacts = PostgresContacts(pool)
+        add_routes(
+            app,
+            accepting=Accepting(contacts=contacts, catalogue=PostgresCatalogue(pool), relay=outbox, clock=clock),
+            contacts=contacts,
+            keys=ApiKeys(pool, pepper=settings.key_pepper.get_secret_value()),
+            verifier=TokenVerifier(
+                jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
+            ),
+            relay=outbox,
+            clock=clock,
+        )
+        await lifecycle.serve(
+            app,
+            host=settings.host,
+            port=settings.port,
+            running=running,
+            background=[outbox.run, follower.run, reconciler.run],
+            stop_timeout_s=settings.stop_timeout_s,
+        )

@@ -1,0 +1,176 @@
+"""HTTP face of reporting: figures of a queue, the journey of a contact, a plain status page."""
+
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Query, Response
+from fastapi.responses import HTMLResponse
+from pydantic import AwareDatetime, BaseModel
+
+from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.clock import Clock
+from common.runtime.http import require_role
+from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
+from reporting.adapters.figures import Figures
+from reporting.errors import BAD_INTERVAL
+
+INTERVAL_MAX = timedelta(days=400)
+DAY_MS = 86_400_000
+
+
+class Summary(BaseModel):
+    """Figures of the contacts that were accepted for the queue in the interval. Each formula is named."""
+
+    queue: str
+    offered: int
+    answered: int
+    abandoned: int
+    cancelled: int
+    waiting: int
+    service_level: float | None
+    service_level_ms: int
+    asa_ms: float | None
+    aht_ms: float | None
+    longest_wait_ms: int
+    occupancy: float | None
+    formulas: dict[str, str]
+    as_of: datetime
+
+
+class Step(BaseModel):
+    """One transition."""
+
+    at: datetime
+    type: str
+    attempt: int | None
+    agent_id: str | None
+    reason: str | None
+
+
+class SegmentOut(BaseModel):
+    """One stay in a queue or with an agent."""
+
+    kind: str
+    queue: str
+    agent_id: str
+    started_at: datetime
+    wrap_up_at: datetime | None
+    ended_at: datetime | None
+    end_reason: str
+
+
+class Journey(BaseModel):
+    """What happened to a contact, in order."""
+
+    contact_id: str
+    queue: str
+    state: str
+    accepted_at: datetime
+    answered_at: datetime | None
+    ended_at: datetime | None
+    steps: list[Step]
+    segments: list[SegmentOut]
+    as_of: datetime
+
+
+def add_routes(
+    app: FastAPI, *, figures: Figures, verifier: TokenVerifier, clock: Clock, links: list[tuple[str, str]]
+) -> None:
+    """Put the routes on the app."""
+    reader = require_role(verifier, clock, "supervisor", "admin")
+
+    @app.get(
+        "/v1/queues/{queue_id}/summary",
+        response_model=Summary,
+        tags=["figures"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST, BAD_INTERVAL),
+    )
+    async def summary(
+        queue_id: Annotated[str, Path(max_length=64)],
+        _: Annotated[Principal, Depends(reader)],
+        start: Annotated[AwareDatetime, Query(alias="from")],
+        end: Annotated[AwareDatetime, Query(alias="to")],
+    ) -> Response | dict[str, Any]:
+        """Figures of a queue in an interval (role supervisor or admin)."""
+        if not timedelta(0) < end - start <= INTERVAL_MAX:
+            return answer(BAD_INTERVAL, f"The interval is {end - start} long.")
+        found = await figures.summary(queue_id, from_ms=_ms(start), to_ms=_ms(end), now_ms=clock.now_ms())
+        if found is None:
+            return answer(NOT_FOUND, f"There is no queue {queue_id}.")
+        return {**found, "as_of": _moment(found["as_of_ms"])}
+
+    @app.get(
+        "/v1/contacts/{contact_id}/journey",
+        response_model=Journey,
+        tags=["figures"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST),
+    )
+    async def journey(
+        contact_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")], _: Annotated[Principal, Depends(reader)]
+    ) -> Response | dict[str, Any]:
+        """Everything that happened to a contact (role supervisor or admin)."""
+        found = await figures.journey(contact_id)
+        if found is None:
+            return answer(NOT_FOUND, "No fact speaks of such a contact.")
+        return _journey(found)
+
+    @app.get("/", include_in_schema=False)
+    async def status() -> HTMLResponse:
+        rows, as_of_ms = await figures.status(from_ms=clock.now_ms() - DAY_MS)
+        return HTMLResponse(_page(rows, as_of_ms, links), headers={"Cache-Control": "no-store"})
+
+
+def _journey(found: dict[str, Any]) -> dict[str, Any]:
+    contact = found["contact"]
+    return {
+        **contact,
+        "accepted_at": _moment(contact["accepted_at_ms"]),
+        "answered_at": _moment(contact.get("answered_at_ms")),
+        "ended_at": _moment(contact.get("ended_at_ms")),
+        "steps": [{**step, "at": _moment(step["at_ms"])} for step in found["steps"]],
+        "segments": [
+            {
+                **segment,
+                "started_at": _moment(segment["started_at_ms"]),
+                "wrap_up_at": _moment(segment["wrap_up_at_ms"]),
+                "ended_at": _moment(segment["ended_at_ms"]),
+            }
+            for segment in found["segments"]
+        ],
+        "as_of": _moment(found["as_of_ms"]),
+    }
+
+
+_STYLE = """
+:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;width:100%}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid #8884}
+th:first-child,td:first-child{text-align:left}footer{margin-top:1rem;opacity:.7}a{margin-right:1rem}
+"""
+_COLUMNS = ("offered", "answered", "abandoned", "waiting", "with_agents")
+
+
+def _page(rows: list[dict[str, Any]], as_of_ms: int, links: list[tuple[str, str]]) -> str:
+    head = "".join(f'<th scope="col">{name.replace("_", " ")}</th>' for name in ("queue", *_COLUMNS))
+    body = "".join(
+        f"<tr><td>{escape(row['queue_id'])}</td>" + "".join(f"<td>{row[name]}</td>" for name in _COLUMNS) + "</tr>"
+        for row in rows
+    )
+    nav = "".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in links)
+    if not rows:
+        body = f'<tr><td colspan="{len(_COLUMNS) + 1}">No queue is defined yet.</td></tr>'
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+        f'<meta name="viewport" content="width=device-width"><title>Porchlight</title><style>{_STYLE}</style></head>'
+        f"<body><h1>Porchlight</h1><p>Contacts of the last 24 hours, by queue.</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<footer>As of {_moment(as_of_ms):%H:%M:%S} UTC<p>{nav}</p></footer></body></html>"
+    )
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _moment(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -1,0 +1,70 @@
+"""Lease rows and instance counters on PostgreSQL, over one connection of their own."""
+
+import asyncpg
+
+from common.runtime.database import open_connection
+from router.adapters.ledger import CLOSE_TIMEOUT_S, LOCK_CLASS
+from router.ownership import Lease
+
+LOOK = """
+SELECT shard, owner, renew_counter, EXISTS (
+         SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objid = shard::oid AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS locked
+  FROM shard_lease ORDER BY shard
+"""
+RENEW = """
+WITH me AS (
+  INSERT INTO router_instance VALUES ($1, 1)
+  ON CONFLICT (instance_id) DO UPDATE SET renew_counter = router_instance.renew_counter + 1)
+UPDATE shard_lease l SET renew_counter = l.renew_counter + 1
+  FROM unnest($2::int[], $3::bigint[]) AS mine(shard, epoch) WHERE l.shard = mine.shard AND l.epoch = mine.epoch
+"""
+
+
+class Leases:
+    """What all routers share to agree on who owns what."""
+
+    def __init__(self, *, dsn: str, me: str) -> None:
+        self._dsn = dsn
+        self._me = me
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def look(self) -> tuple[list[Lease], dict[str, int]]:
+        """Every lease, and every instance's counter."""
+        connection = await self._open()
+        leases = [Lease(**dict(row)) for row in await connection.fetch(LOOK, LOCK_CLASS)]
+        instances = await connection.fetch("SELECT instance_id, renew_counter FROM router_instance")
+        return leases, {row["instance_id"]: row["renew_counter"] for row in instances}
+
+    async def renew(self, epochs: dict[int, int]) -> None:
+        """Show that we live, for ourselves and for each shard under our epoch."""
+        connection = await self._open()
+        await connection.execute(RENEW, self._me, list(epochs), list(epochs.values()))
+
+    async def break_open(self, shard: int) -> None:
+        """End the session of an owner that stands still; its lock goes with it."""
+        connection = await self._open()
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid, 500) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = $1::bigint::oid AND objid = $2::int::oid"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            LOCK_CLASS,
+            shard,
+        )
+
+    async def forget_connection(self) -> None:
+        """The connection is no good: the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Leave: take no share any more."""
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.execute("DELETE FROM router_instance WHERE instance_id = $1", self._me)
+            await self._connection.close(timeout=CLOSE_TIMEOUT_S)
+
+    async def _open(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None:
+            self._connection = await open_connection(self._dsn, name="router-leases")
+        return self._connection

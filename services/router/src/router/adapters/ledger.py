@@ -1,0 +1,182 @@
+"""The ledger on PostgreSQL: one raw connection that holds the shard's lock, one statement a batch."""
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from common.runtime.bus import Incoming, Place
+from common.runtime.database import AWAY, open_connection
+from common.runtime.failures import Retryable
+from router.core.state import ENDED_REMEMBERED_MS, State, place_agent, put_waiting, set_timer
+from router.core.values import Agent, Contact, ContactState, Queue
+from router.ports import Batch, Diverged, Fenced, LogLine, Reign
+
+LOCK_CLASS = 7_318_002
+CLOSE_TIMEOUT_S = 2.0
+
+COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5::jsonb, $6::jsonb)"
+TAKE = """
+UPDATE shard_lease SET epoch = epoch + 1, owner = $2, backend_pid = pg_backend_pid(), renew_counter = renew_counter + 1
+ WHERE shard = $1 RETURNING epoch, last_seq, published_seq, input_offsets::text
+"""
+QUEUE_COLUMNS = "queue_id, pool, version, requirements::text, priority, offer_timeout_ms, wrap_up_ms, link_grace_ms, service_level_ms"
+
+
+class PostgresLedger:
+    """One shard's tables. Made by `take`; `close` gives the shard back."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", shard: int) -> None:
+        self._connection = connection
+        self._shard = shard
+
+    async def rebuild(self, *, now_ms: int) -> State:
+        """The core's state as it was last committed."""
+        state = State()
+        for row in await self._connection.fetch(
+            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1",  # noqa: S608 -- constant columns
+            self._shard,
+        ):
+            queue = _queue(row)
+            state.queues[queue.queue_id] = queue
+        for row in await self._connection.fetch("SELECT doc FROM agent WHERE shard = $1", self._shard):
+            agent = msgspec.json.decode(row["doc"], type=Agent)
+            state.agents[agent.agent_id] = agent
+        for row in await self._connection.fetch(
+            "SELECT contact_id, ended_at_ms FROM contact WHERE shard = $1 AND ended_at_ms > $2 ORDER BY ended_at_ms",
+            self._shard,
+            now_ms - ENDED_REMEMBERED_MS,
+        ):
+            state.ended[row["contact_id"]] = row["ended_at_ms"]
+        for row in await self._connection.fetch(
+            "SELECT doc FROM contact WHERE shard = $1 AND ended_at_ms IS NULL", self._shard
+        ):
+            _restore_contact(state, msgspec.json.decode(row["doc"], type=Contact))
+        for agent in state.agents.values():
+            place_agent(state, agent)
+            state.dirty_agents[agent.agent_id] = None
+        return state
+
+    async def commit(self, reign: Reign, batch: Batch) -> None:
+        """See `router.ports.Ledger`."""
+        offsets = {f"{place.topic}/{place.partition}": at for place, at in reign.offsets.items()}
+        try:
+            await self._connection.execute(
+                COMMIT,
+                reign.shard,
+                reign.epoch,
+                reign.last_seq,
+                reign.published_seq,
+                msgspec.json.encode(offsets).decode(),
+                _as_json(batch),
+            )
+        except asyncpg.IntegrityConstraintViolationError as why:
+            raise Diverged(str(why)) from why
+        except AWAY as why:
+            raise Retryable(f"commit: {why!r}") from why
+        except asyncpg.PostgresError as why:
+            if why.sqlstate == "PL001":
+                raise Fenced(str(why)) from why
+            raise Diverged(str(why)) from why
+        reign.last_seq += len(batch.log)
+
+    async def queue(self, queue_id: str) -> Queue | None:
+        """A queue that the core does not know yet."""
+        row = await self._connection.fetchrow(
+            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE queue_id = $1",  # noqa: S608 -- constant columns
+            queue_id,
+        )
+        return None if row is None else _queue(row)
+
+    async def known(self, contact_ids: Sequence[str]) -> set[str]:
+        """Those of the contacts that this router took in before, live or ended."""
+        rows = await self._connection.fetch(
+            "SELECT contact_id FROM contact WHERE contact_id = ANY($1::text[])", list(contact_ids)
+        )
+        return {row["contact_id"] for row in rows}
+
+    async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]:
+        """Committed lines after `after_seq`, oldest first."""
+        rows = await self._connection.fetch(
+            "SELECT seq, epoch, type, at_ms, key, body FROM routing_log WHERE shard = $1 AND seq > $2"
+            " ORDER BY seq LIMIT $3",
+            reign.shard,
+            after_seq,
+            lines_max,
+        )
+        return [LogLine(**dict(row)) for row in rows]
+
+    async def park(self, record: Incoming) -> None:
+        """Put aside what cannot be read; the partition goes on."""
+        await self._connection.execute(
+            "INSERT INTO parked (topic, partition, record_offset, reason, value) VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT DO NOTHING",
+            record.topic,
+            record.partition,
+            record.offset,
+            record.bad,
+            record.value,
+        )
+
+    async def close(self) -> None:
+        """Give the lock back by ending the session."""
+        try:
+            await self._connection.close(timeout=CLOSE_TIMEOUT_S)
+        except AWAY:
+            self._connection.terminate()
+
+
+async def take(dsn: str, *, shard: int, owner: str, topics: Sequence[str]) -> tuple[PostgresLedger, Reign] | None:
+    """Begin a new reign over the shard; None when another session holds its lock. Raises `Retryable`."""
+    connection = await open_connection(dsn, name=f"router-shard-{shard}")
+    try:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LOCK_CLASS, shard):
+            await connection.close(timeout=CLOSE_TIMEOUT_S)
+            return None
+        row = await connection.fetchrow(TAKE, shard, owner)
+    except AWAY as why:
+        connection.terminate()
+        raise Retryable(f"take: {why!r}") from why
+    assert row is not None, f"shard {shard} has no lease row"
+    stored = msgspec.json.decode(row["input_offsets"], type=dict[str, int])
+    reign = Reign(
+        shard=shard,
+        epoch=row["epoch"],
+        last_seq=row["last_seq"],
+        published_seq=row["published_seq"],
+        offsets={Place(topic=topic, partition=shard): stored.get(f"{topic}/{shard}", 0) for topic in topics},
+    )
+    return PostgresLedger(connection, shard), reign
+
+
+def _restore_contact(state: State, contact: Contact) -> None:
+    state.contacts[contact.contact_id] = contact
+    if contact.state is ContactState.QUEUED:
+        put_waiting(state, contact)
+    if contact.due_ms is not None:
+        set_timer(state, contact.contact_id, contact.due_ms)
+    for until_ms in contact.declined.values():
+        set_timer(state, contact.contact_id, until_ms)
+
+
+def _queue(row: asyncpg.Record) -> Queue:
+    values = dict(row)
+    pairs = msgspec.json.decode(values.pop("requirements"), type=list[tuple[str, int]])
+    return Queue(**values, requirements=tuple(sorted(pairs)))
+
+
+def _as_json(batch: Batch) -> str:
+    return msgspec.json.encode(
+        {
+            "log": batch.log,
+            "new_contacts": batch.new_contacts,
+            "contacts": batch.contacts,
+            "agents": [{"agent_id": agent_id, "doc": doc} for agent_id, doc in batch.agents],
+            "capacities": [{"agent_id": agent_id, "units": units} for agent_id, units in batch.capacities],
+            "released": [
+                {"contact_id": contact_id, "attempt": attempt, "at_ms": at_ms}
+                for contact_id, attempt, at_ms in batch.released
+            ],
+            "assigned": batch.assigned,
+        }
+    ).decode()

@@ -1,0 +1,114 @@
+"""Queue administration on SQLAlchemy Core."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from common.contracts.config import QueueDefined
+from common.contracts.contacts import Requirement
+from common.contracts.topics import CONFIG, shard_of
+from common.runtime.clock import Clock
+from common.runtime.outbox import OutboxRow, outbox_row
+
+metadata = sa.MetaData()
+queue = sa.Table(
+    "queue",
+    metadata,
+    sa.Column("queue_id", sa.Text, primary_key=True),
+    sa.Column("pool", sa.Text),
+    sa.Column("shard", sa.Integer),
+    sa.Column("version", sa.Integer),
+    sa.Column("requirements", JSONB),
+    sa.Column("priority", sa.Integer),
+    sa.Column("offer_timeout_ms", sa.Integer),
+    sa.Column("wrap_up_ms", sa.Integer),
+    sa.Column("link_grace_ms", sa.Integer),
+    sa.Column("service_level_ms", sa.Integer),
+)
+contact = sa.Table(
+    "contact",
+    metadata,
+    sa.Column("contact_id", sa.Text, primary_key=True),
+    sa.Column("queue_id", sa.Text),
+    sa.Column("state", sa.Text),
+    sa.Column("ended_at_ms", sa.BigInteger),
+)
+outbox = sa.Table("outbox", metadata, *(sa.Column(name) for name in OutboxRow.__struct_fields__))
+
+
+class Queues:
+    """Queues as administrators see them."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def put(self, queue_id: str, values: dict[str, Any]) -> tuple[QueueDefined, OutboxRow] | None:
+        """Define or change a queue, and what tells the others; None when it lies in another pool."""
+        row = {**values, "queue_id": queue_id, "shard": shard_of(values["pool"]), "version": 1}
+        changes = {name: value for name, value in row.items() if name not in ("queue_id", "pool", "shard")}
+        statement = (
+            insert(queue)
+            .values(row)
+            .on_conflict_do_update(
+                index_elements=["queue_id"],
+                set_={**changes, "version": queue.c.version + 1},
+                where=queue.c.pool == values["pool"],
+            )
+            .returning(*queue.c)
+        )
+        async with self._engine.begin() as connection:
+            stored = (await connection.execute(statement)).mappings().one_or_none()
+            if stored is None:
+                return None
+            fact = defined(dict(stored))
+            event = outbox_row(
+                fact,
+                topic=CONFIG.name,
+                partition=stored["shard"],
+                key=f"queue/{queue_id}",
+                at_ms=self._clock.now_ms(),
+            )
+            await connection.execute(
+                sa.insert(outbox).values({name: getattr(event, name) for name in OutboxRow.__struct_fields__})
+            )
+        return fact, event
+
+    async def get(self, queue_id: str) -> tuple[QueueDefined, dict[str, int]] | None:
+        """A queue, and how many live contacts it has by state."""
+        async with self._engine.connect() as connection:
+            found = await connection.execute(sa.select(queue).where(queue.c.queue_id == queue_id))
+            row = found.mappings().one_or_none()
+            if row is None:
+                return None
+            counts = await connection.execute(
+                sa.select(contact.c.state, sa.func.count())
+                .where(contact.c.queue_id == queue_id, contact.c.ended_at_ms.is_(None))
+                .group_by(contact.c.state)
+            )
+            return defined(dict(row)), {state: number for state, number in counts}
+
+    async def list_all(self, *, after: str, limit: int) -> list[QueueDefined]:
+        """Queues in the order of their ids."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(
+                sa.select(queue).where(queue.c.queue_id > after).order_by(queue.c.queue_id).limit(limit)
+            )
+            return [defined(dict(row)) for row in rows.mappings()]
+
+
+def defined(row: dict[str, Any]) -> QueueDefined:
+    """The fact that says how the queue is."""
+    return QueueDefined(
+        queue=row["queue_id"],
+        pool=row["pool"],
+        version=row["version"],
+        requirements=tuple(Requirement(skill=skill, min_level=level) for skill, level in row["requirements"]),
+        priority=row["priority"],
+        offer_timeout_ms=row["offer_timeout_ms"],
+        wrap_up_ms=row["wrap_up_ms"],
+        link_grace_ms=row["link_grace_ms"],
+        service_level_ms=row["service_level_ms"],
+    )

@@ -1,0 +1,134 @@
+"""HTTP face of the router: queue administration and queue state."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, FastAPI, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.contracts.config import QueueDefined
+from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.clock import Clock
+from common.runtime.http import require_role
+from common.runtime.outbox import OutboxRow
+from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
+from router.adapters.queues import Queues
+from router.errors import POOL_IS_FIXED
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+
+
+class RequirementIn(BaseModel):
+    """The agent must have the skill at this level or better."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    skill: Name
+    min_level: int = Field(0, ge=0, le=100)
+
+
+class QueueIn(BaseModel):
+    """A queue's policy. Times in milliseconds."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"pool": "retail", "requirements": [{"skill": "billing", "min_level": 50}]}]},
+    )
+
+    pool: Name = Field(description="The unit inside which any agent may get any contact; fixed.")
+    requirements: list[RequirementIn] = Field([], max_length=16)
+    priority: int = Field(0, ge=0, le=1_000, description="Of contacts that bring none; higher wins.")
+    offer_timeout_ms: int = Field(20_000, ge=1_000, le=600_000)
+    wrap_up_ms: int = Field(0, ge=0, le=3_600_000, description="0: no wrap-up.")
+    link_grace_ms: int = Field(
+        15_000, ge=0, le=600_000, description="How long a contact is held for an agent whose line is lost."
+    )
+    service_level_ms: int = Field(20_000, ge=1, le=86_400_000, description="Answered within this is in time.")
+
+
+class QueueOut(QueueIn):
+    """A queue as it stands."""
+
+    id: str
+    version: int
+
+
+class QueueState(QueueOut):
+    """A queue and its live contacts by state."""
+
+    contacts: dict[str, int]
+
+
+class QueuePage(BaseModel):
+    """Queues in the order of their ids; `next` is the cursor of the next page."""
+
+    items: list[QueueOut]
+    next: str | None
+
+
+def _out(fact: QueueDefined) -> dict[str, Any]:
+    values = msgspec.to_builtins(fact)
+    values["id"] = values.pop("queue")
+    values.pop("type", None)
+    return dict(values)
+
+
+def add_routes(
+    app: FastAPI,
+    *,
+    queues: Queues,
+    verifier: TokenVerifier,
+    clock: Clock,
+    hand_over: Callable[[list[OutboxRow]], None],
+) -> None:
+    """Put the routes on the app."""
+    admin = require_role(verifier, clock, "admin")
+    reader = require_role(verifier, clock, "admin", "supervisor")
+
+    @app.put(
+        "/v1/queues/{queue_id}",
+        response_model=QueueOut,
+        tags=["queues"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, POOL_IS_FIXED),
+    )
+    async def put_queue(
+        queue_id: NamePath, body: QueueIn, _: Annotated[Principal, Depends(admin)]
+    ) -> Response | dict[str, Any]:
+        """Define or change a queue (role admin). Waiting contacts keep the requirements that they came with."""
+        values = body.model_dump()
+        values["requirements"] = sorted((r.skill, r.min_level) for r in body.requirements)
+        done = await queues.put(queue_id, values)
+        if done is None:
+            return answer(POOL_IS_FIXED, f"The queue {queue_id} lies in another pool than {body.pool}.")
+        fact, event = done
+        hand_over([event])
+        return _out(fact)
+
+    @app.get("/v1/queues", response_model=QueuePage, tags=["queues"], responses=documented(INVALID_REQUEST))
+    async def list_queues(
+        _: Annotated[Principal, Depends(reader)],
+        cursor: Annotated[str, Query(max_length=64)] = "",
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> dict[str, Any]:
+        """All queues (role supervisor or admin)."""
+        found = await queues.list_all(after=cursor, limit=limit)
+        return {
+            "items": [_out(one) for one in found],
+            "next": found[-1].queue if len(found) == limit else None,
+        }
+
+    @app.get(
+        "/v1/queues/{queue_id}",
+        response_model=QueueState,
+        tags=["queues"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST),
+    )
+    async def get_queue(queue_id: NamePath, _: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
+        """One queue and how many live contacts it has by state (role supervisor or admin)."""
+        found = await queues.get(queue_id)
+        if found is None:
+            return answer(NOT_FOUND, f"There is no queue {queue_id}.")
+        return {**_out(found[0]), "contacts": found[1]}

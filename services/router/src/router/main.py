@@ -1,0 +1,91 @@
+"""Composition root of the router: the only place that builds."""
+
+from common.contracts.topics import AGENTS, CONFIG, CONTACTS
+from common.runtime import lifecycle
+from common.runtime.auth import TokenVerifier
+from common.runtime.clock import SystemClock, monotonic_s, new_id
+from common.runtime.database import open_engine, open_pool
+from common.runtime.http import make_app
+from common.runtime.kafka import KafkaBus, KafkaPublisher
+from common.runtime.logging import configure_logging
+from common.runtime.outbox import Outbox
+from common.runtime.settings import read_settings
+from router.adapters.leases import Leases
+from router.adapters.ledger import PostgresLedger, take
+from router.adapters.queues import Queues
+from router.api import add_routes
+from router.config import Settings
+from router.ownership import Watch
+from router.ports import Reign
+from router.reigns import Reigns
+from router.shard import Shard
+
+LOOK_AGE_MAX_S = 5.0
+
+
+def run() -> None:
+    """Run the router until it is told to stop."""
+    settings = read_settings(Settings)
+    configure_logging(service="router", instance=settings.instance, level=settings.log_level)
+    lifecycle.run(lambda: _main(settings))
+
+
+async def _main(settings: Settings) -> None:
+    async with lifecycle.closing() as stack:
+        clock = SystemClock()
+        dsn = settings.database_url.get_secret_value()
+        me = f"{settings.instance}/{new_id()}"
+        name = f"router-{settings.instance}"
+        bus = KafkaBus(settings.kafka_bootstrap, name=name)
+        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name)
+        stack.push_async_callback(publisher.close)
+        pool = await open_pool(dsn, name=name, size=2)
+        stack.push_async_callback(pool.close)
+        engine = open_engine(dsn, name=name, size=2)
+        stack.push_async_callback(engine.dispose)
+        outbox = Outbox(pool=pool, publisher=publisher, producer="router", topic_prefix=settings.topic_prefix)
+        topics = [settings.topic_prefix + topic.name for topic in (CONFIG, AGENTS, CONTACTS)]
+        leases = Leases(dsn=dsn, me=me)
+        stack.push_async_callback(leases.close)
+
+        async def take_shard(shard: int) -> tuple[PostgresLedger, Reign] | None:
+            return await take(dsn, shard=shard, owner=me, topics=topics)
+
+        def make_shard(ledger: PostgresLedger, reign: Reign) -> Shard:
+            return Shard(
+                ledger=ledger,
+                reign=reign,
+                bus=bus,
+                publisher=publisher,
+                clock=clock,
+                topic_prefix=settings.topic_prefix,
+            )
+
+        reigns = Reigns(
+            leases=leases,
+            take=take_shard,
+            make_shard=make_shard,
+            watch=Watch(me=me, takeover_s=settings.takeover_ms / 1000),
+            scan_every_s=settings.scan_every_ms / 1000,
+            renew_every_s=settings.renew_every_ms / 1000,
+        )
+
+        async def ready() -> dict[str, str]:
+            if monotonic_s() - reigns.looked_at_s > LOOK_AGE_MAX_S:
+                return {"database": "the leases were not seen lately: is ROUTER_DATABASE_URL right and up?"}
+            return {}
+
+        running = lifecycle.Running()
+        app = make_app(title="Porchlight router", description="Queues and their state.", running=running, ready=ready)
+        verifier = TokenVerifier(
+            jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        add_routes(app, queues=Queues(engine, clock), verifier=verifier, clock=clock, hand_over=outbox.hand_over)
+        await lifecycle.serve(
+            app,
+            host=settings.host,
+            port=settings.port,
+            running=running,
+            background=[reigns.run, outbox.run],
+            stop_timeout_s=settings.stop_timeout_s,
+        )

@@ -1,0 +1,88 @@
+"""Which shards are ours: what was seen of the leases, and what to do about it. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+INSTANCE_GONE_S = 3.0
+"""An instance whose counter stood still for so long takes no share any more."""
+LEFT_OVER_S = 0.2
+"""A free shard that nobody with room took for so long is taken beyond the fair share."""
+BLIND_S = 0.6
+"""After a pause of our own between two looks, stillness proves nothing: the watch starts anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A lease row as one look found it. `locked`: some session holds the shard's advisory lock."""
+
+    shard: int
+    owner: str
+    renew_counter: int
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Shards to take (their lock is free), to break open (their owner stands still), and to give back."""
+
+    take: tuple[int, ...] = ()
+    break_open: tuple[int, ...] = ()
+    give_back: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Watch:
+    """What this instance saw, on its own monotonic clock. No wall clock takes part."""
+
+    me: str
+    takeover_s: float
+    leases: dict[int, tuple[int, float]] = field(default_factory=dict)
+    instances: dict[str, tuple[int, float]] = field(default_factory=dict)
+    free_since: dict[int, float] = field(default_factory=dict)
+    looked_at: float = 0.0
+
+    def plan(self, leases: Sequence[Lease], instances: dict[str, int], *, mine: set[int], now_s: float) -> Plan:
+        """What to do after one look at all leases and all instances' counters."""
+        if now_s - self.looked_at > BLIND_S:
+            self.leases.clear()
+            self.instances.clear()
+            self.free_since.clear()
+        self.looked_at = now_s
+        share = ceil(len(leases) / max(1, self._alive(instances, now_s)))
+        take: list[int] = []
+        broken: list[int] = []
+        room = share - len(mine)
+        for lease in sorted(leases, key=lambda one: one.shard):
+            if lease.shard in mine:
+                self.free_since.pop(lease.shard, None)
+            elif not lease.locked:
+                since = self.free_since.setdefault(lease.shard, now_s)
+                if room > 0 or now_s - since >= LEFT_OVER_S:
+                    take.append(lease.shard)
+                    room -= 1
+            else:
+                self.free_since.pop(lease.shard, None)
+                if self._stands_still(lease, now_s):
+                    broken.append(lease.shard)
+        surplus = sorted(mine)[share:] if not take and not broken else []
+        return Plan(take=tuple(take), break_open=tuple(broken), give_back=tuple(surplus))
+
+    def _stands_still(self, lease: Lease, now_s: float) -> bool:
+        counter, since = self.leases.get(lease.shard, (-1, now_s))
+        if counter != lease.renew_counter:
+            self.leases[lease.shard] = (lease.renew_counter, now_s)
+            return False
+        return now_s - since >= self.takeover_s
+
+    def _alive(self, instances: dict[str, int], now_s: float) -> int:
+        alive = {self.me}
+        for name, counter in instances.items():
+            known, since = self.instances.get(name, (None, now_s))
+            if known != counter:
+                self.instances[name] = (counter, now_s)
+                if known is not None:
+                    alive.add(name)
+            elif now_s - since < INSTANCE_GONE_S:
+                alive.add(name)
+        return len(alive)

@@ -1,0 +1,116 @@
+"""The loops that take shards, reign over them, renew the leases and give surplus ones back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from common.runtime.clock import monotonic_s
+from common.runtime.database import AWAY
+from common.runtime.failures import Retryable
+from router import metrics
+from router.adapters.leases import Leases
+from router.adapters.ledger import PostgresLedger
+from router.ownership import Watch
+from router.ports import Diverged, Fenced, Reign
+from router.shard import Shard
+
+log = structlog.get_logger()
+
+AFTER_FAILURE_S = 0.3
+AFTER_GIVING_BACK_S = 1.0
+
+Take = Callable[[int], Awaitable[tuple[PostgresLedger, Reign] | None]]
+MakeShard = Callable[[PostgresLedger, Reign], Shard]
+
+
+class Reigns:
+    """All shards of this process."""
+
+    def __init__(
+        self,
+        *,
+        leases: Leases,
+        take: Take,
+        make_shard: MakeShard,
+        watch: Watch,
+        scan_every_s: float,
+        renew_every_s: float,
+    ) -> None:
+        self._leases = leases
+        self._take = take
+        self._make_shard = make_shard
+        self._watch = watch
+        self._scan_every_s = scan_every_s
+        self._renew_every_s = renew_every_s
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._rest_until: dict[int, float] = {}
+        self.shards: dict[int, Shard] = {}
+        self.looked_at_s = 0.0
+
+    async def run(self) -> None:
+        """Watch and reign until cancelled; then give everything back."""
+        try:
+            while True:
+                try:
+                    await self._watch_for_ever()
+                except (Retryable, *AWAY) as why:
+                    log.warning("leases_not_seen", why=repr(why))
+                    await self._leases.forget_connection()
+                    await asyncio.sleep(AFTER_FAILURE_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _watch_for_ever(self) -> None:
+        renewed_at = 0.0
+        while True:
+            now_s = monotonic_s()
+            if now_s - renewed_at >= self._renew_every_s:
+                await self._leases.renew({n: shard.reign.epoch for n, shard in self.shards.items()})
+                renewed_at = now_s
+            await self._look()
+            metrics.shards_owned.set(len(self.shards))
+            await asyncio.sleep(self._scan_every_s)
+
+    async def _look(self) -> None:
+        leases, instances = await self._leases.look()
+        now_s = self.looked_at_s = monotonic_s()
+        plan = self._watch.plan(leases, instances, mine=set(self._tasks), now_s=now_s)
+        for shard in plan.break_open:
+            await self._leases.break_open(shard)
+        for shard in (*plan.break_open, *plan.take):
+            if self._rest_until.get(shard, 0.0) <= now_s and shard not in self._tasks:
+                self._tasks[shard] = asyncio.create_task(self._reign(shard))
+        for shard in plan.give_back:
+            log.info("shard_given_back", shard=shard)
+            self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
+            self._tasks[shard].cancel()
+
+    async def _reign(self, number: int) -> None:
+        ledger: PostgresLedger | None = None
+        try:
+            taken = await self._take(number)
+            if taken is None:
+                return
+            ledger, reign = taken
+            shard = self.shards[number] = self._make_shard(ledger, reign)
+            metrics.takeovers.labels(str(number)).inc()
+            log.info("reign_began", shard=number, epoch=reign.epoch, last_seq=reign.last_seq)
+            await shard.run()
+        except* Fenced as why:
+            metrics.fenced.inc()
+            log.warning("reign_fenced", shard=number, why=str(why.exceptions[0]))
+        except* Diverged as why:
+            metrics.divergences.inc()
+            log.error("memory_diverged", shard=number, why=str(why.exceptions[0]))
+        except* (Retryable, *AWAY) as why:
+            log.warning("reign_cut_off", shard=number, why=repr(why.exceptions[0]))
+        finally:
+            self.shards.pop(number, None)
+            self._rest_until.setdefault(number, 0.0)
+            self._rest_until[number] = max(self._rest_until[number], monotonic_s() + AFTER_FAILURE_S)
+            if ledger is not None:
+                await asyncio.shield(ledger.close())
+            self._tasks.pop(number, None)

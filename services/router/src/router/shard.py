@@ -1,0 +1,199 @@
+"""One reign over one shard: read, decide in memory, commit in one statement, then publish."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+
+from common.contracts import contacts
+from common.contracts.envelope import Envelope, to_headers
+from common.contracts.topics import ROUTING
+from common.runtime.bus import Bus, Incoming, Outgoing, Publisher, Reader
+from common.runtime.clock import Clock, monotonic_s
+from common.runtime.failures import Retryable
+from router import metrics
+from router.batch import Decided, make_batch
+from router.core import inputs, step
+from router.core.invariants import check
+from router.core.state import next_due_ms
+from router.ports import Ledger, LogLine, Reign
+from router.translate import input_from
+
+log = structlog.get_logger()
+
+INPUTS_MAX = 64
+"""Inputs of one batch. More wait in the reader's buffer for the next one."""
+READ_WAIT_MS = 250
+UNPUBLISHED_MAX = 20_000
+"""Committed lines that may wait for Kafka; beyond it the shard reads no more inputs until some are through."""
+PUBLISH_MAX = 200
+PUBLISH_BACK_OFF_S = 0.3
+FRESH_MS = 60_000
+"""A submission younger than this is surely in memory if we took it in before; an older one is looked up."""
+SUSPICIOUS_INPUTS = 20_000
+"""For so many inputs after a takeover every submission is looked up: what was read last may come again."""
+
+
+class Shard:
+    """Decides for the pools of one shard until it is cancelled, fenced or cut off."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        reign: Reign,
+        bus: Bus,
+        publisher: Publisher,
+        clock: Clock,
+        topic_prefix: str,
+    ) -> None:
+        self.reign = reign
+        self._ledger = ledger
+        self._bus = bus
+        self._publisher = publisher
+        self._clock = clock
+        self._topic = topic_prefix + ROUTING.name
+        self._pending: deque[LogLine] = deque()
+        self._wake = asyncio.Event()
+        self._units_known: dict[str, int] = {}
+        self._suspicious = SUSPICIOUS_INPUTS
+
+    async def run(self) -> None:
+        """Reign. Raises `Fenced`, `Diverged` or `Retryable`: then memory is worth nothing any more."""
+        self._state = await self._ledger.rebuild(now_ms=self._clock.now_ms())
+        check(self._state)
+        reader = await self._bus.reader(self.reign.offsets)
+        try:
+            await self._catch_up()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._publish_for_ever())
+                tasks.create_task(self._decide_for_ever(reader))
+        finally:
+            await reader.close()
+
+    async def _catch_up(self) -> None:
+        after = self.reign.published_seq
+        while lines := await self._ledger.unpublished(self.reign, after_seq=after, lines_max=1_000):
+            self._pending.extend(lines)
+            after = lines[-1].seq
+        self._wake.set()
+
+    async def _decide_for_ever(self, reader: Reader) -> None:
+        while True:
+            if len(self._pending) > UNPUBLISHED_MAX:
+                await asyncio.sleep(PUBLISH_BACK_OFF_S)
+                continue
+            due_ms = next_due_ms(self._state)
+            wait_ms = READ_WAIT_MS
+            if due_ms is not None:
+                wait_ms = min(wait_ms, max(0, due_ms - self._clock.now_ms()))
+            records = await reader.read(wait_ms=wait_ms, records_max=INPUTS_MAX)
+            decided = await self._decide(records)
+            await self._commit(decided, records)
+
+    async def _decide(self, records: Sequence[Incoming]) -> Decided:
+        told = await self._inputs(records)
+        now_ms = self._clock.now_ms()
+        decided: Decided = []
+        for one in told or [inputs.Ticked()]:
+            decided.extend((output, now_ms) for output in step(self._state, one, now_ms))
+        return decided
+
+    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+        told: list[inputs.Input] = []
+        again = await self._seen_before(records)
+        for record in records:
+            if record.bad:
+                await self._ledger.park(record)
+                log.error("record_parked", topic=record.topic, offset=record.offset, why=record.bad)
+                continue
+            one = None if record.fact is None else input_from(record.fact)
+            if isinstance(one, inputs.ContactArrived):
+                if one.contact_id in again:
+                    continue
+                if one.queue_id not in self._state.queues:
+                    queue = await self._ledger.queue(one.queue_id)
+                    if queue is None:
+                        await self._ledger.park(_with_reason(record, f"there is no queue {one.queue_id}"))
+                        log.error("record_parked", topic=record.topic, offset=record.offset, why="no queue")
+                        continue
+                    told.append(inputs.QueueSet(queue=queue))
+            if one is not None:
+                told.append(one)
+        return told
+
+    async def _seen_before(self, records: Sequence[Incoming]) -> set[str]:
+        """Submissions that we took in once and that memory may have forgotten."""
+        stale_ms = self._clock.now_ms() - FRESH_MS
+        doubtful = [
+            record.fact.contact_id
+            for record in records
+            if isinstance(record.fact, contacts.ContactSubmitted)
+            and record.fact.contact_id not in self._state.contacts
+            and (self._suspicious > 0 or record.fact.accepted_at_ms < stale_ms)
+        ]
+        self._suspicious = max(0, self._suspicious - len(records))
+        return await self._ledger.known(doubtful) if doubtful else set()
+
+    async def _commit(self, decided: Decided, records: Sequence[Incoming]) -> None:
+        for record in records:
+            place = next(p for p in self.reign.offsets if p.topic == record.topic)
+            self.reign.offsets[place] = record.offset + 1
+        if not decided and not self._state.touched_agents:
+            return
+        batch = make_batch(self._state, self.reign, decided, self._units_known)
+        started = monotonic_s()
+        await self._ledger.commit(self.reign, batch)
+        metrics.commit_seconds.observe(monotonic_s() - started)
+        metrics.batch_lines.observe(len(batch.log))
+        self._pending.extend(batch.log)
+        self._wake.set()
+
+    async def _publish_for_ever(self) -> None:
+        waiting = metrics.unpublished_lines.labels(str(self.reign.shard))
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                waiting.set(len(self._pending))
+                lines = [self._pending[n] for n in range(min(PUBLISH_MAX, len(self._pending)))]
+                try:
+                    await self._publisher.publish([self._record(line) for line in lines])
+                except Retryable as why:
+                    log.warning("routing_not_published", shard=self.reign.shard, why=str(why))
+                    await asyncio.sleep(PUBLISH_BACK_OFF_S)
+                    continue
+                for _ in lines:
+                    self._pending.popleft()
+                self.reign.published_seq = lines[-1].seq
+            waiting.set(0)
+
+    def _record(self, line: LogLine) -> Outgoing:
+        envelope = Envelope(
+            event_id=f"r-{self.reign.shard}-{line.seq}",
+            type=line.type,
+            occurred_at_ms=line.at_ms,
+            key=line.key,
+            producer="router",
+            sequence=line.seq,
+            epoch=line.epoch,
+        )
+        return Outgoing(
+            topic=self._topic,
+            partition=self.reign.shard,
+            key=line.key,
+            headers=to_headers(envelope),
+            value=line.body.encode(),
+        )
+
+
+def _with_reason(record: Incoming, reason: str) -> Incoming:
+    return Incoming(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        headers=record.headers,
+        value=record.value,
+        bad=reason,
+    )
