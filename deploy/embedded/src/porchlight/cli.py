@@ -244,3 +244,38 @@ def admin(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
     _token(home, name, "admin")
 
 
+
+
+@app.command(name="try")
+def try_(*, home: HomeFolder = DEFAULT_HOME) -> None:
+    """Post one contact, answer it as an agent, and print each step with its time."""
+    from porchlight.connect import connect
+    from porchlight.trying import try_once
+
+    async def work() -> None:
+        clients, _ = await connect(Home(home), client="try")
+        async with clients:
+            await try_once(clients, lambda text, ms: console.print(f"[cyan]{ms:8.1f} ms[/]  {text}"))
+
+    asyncio.run(work())
+
+
+@app.command
+def setup(file: Path, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
+    """Define the skills, queues and agents of a TOML file; defining them again changes nothing else.
+
+    Parameters
+    ----------
+    file
+        With a list `skills` and tables `queues.<id>` and `agents.<id>`, as the admin APIs take them.
+    """
+    from porchlight import setup as setting_up
+    from porchlight.connect import connect
+
+    async def work() -> None:
+        clients, _ = await connect(Home(home), client="setup")
+        async with clients:
+            counts = await setting_up.apply(clients.administrator(), setting_up.read(file))
+            say(", ".join(f"{number} {name}" for name, number in counts.items()))
+
+    asyncio.run(work())

@@ -72,6 +72,7 @@ class QueuePage(BaseModel):
 def _out(fact: QueueDefined) -> dict[str, Any]:
     values = msgspec.to_builtins(fact)
     values["id"] = values.pop("queue")
+    values["requirements"] = list(values["requirements"])
     values.pop("type", None)
     return dict(values)
 

@@ -41,6 +41,7 @@ def make_app(*, title: str, description: str, running: Running, ready: Ready) ->
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(problems.ProblemRaised, _raised)
     app.add_exception_handler(Retryable, _retryable)
+    app.add_exception_handler(Exception, _our_mistake)
     _add_pages(app, title)
     _add_health(app, running, ready)
     app.add_middleware(Edge)
@@ -117,6 +118,10 @@ async def _raised(_request: Request, error: Exception) -> Response:
 async def _retryable(_request: Request, error: Exception) -> Response:
     structlog.get_logger().warning("request_not_now", why=str(error))
     return problems.answer(problems.TRY_AGAIN, "Something that we depend on is away.")
+
+
+async def _our_mistake(_request: Request, _error: Exception) -> Response:
+    return problems.answer(problems.OUR_MISTAKE, "The request met a mistake of ours; nothing is known of its effect.")
 
 
 class _TooLarge(Exception):

@@ -97,6 +97,12 @@ TRY_AGAIN = Problem(
     title="Not now",
     way_out="Nothing was promised. Repeat the same request, with the same key, after Retry-After seconds.",
 )
+OUR_MISTAKE = Problem(
+    name="our-mistake",
+    status=500,
+    title="We made a mistake",
+    way_out="Repeat the request with the same key; tell us the X-Correlation-Id of this answer if it happens again.",
+)
 
 COMMON = (
     MALFORMED_JSON,
@@ -108,6 +114,7 @@ COMMON = (
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     TRY_AGAIN,
+    OUR_MISTAKE,
 )
 
 
