@@ -279,3 +279,72 @@ def setup(file: Path, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
             say(", ".join(f"{number} {name}" for name, number in counts.items()))
 
     asyncio.run(work())
+
+
+@app.command(name="demo-day")
+def demo_day(*, seed: int = 1, out: Path | None = None, scale: float = 1.0) -> None:
+    """Generate a day of a call centre as a call log.
+
+    Parameters
+    ----------
+    seed
+        The same seed gives the same bytes.
+    out
+        A file; without it the log goes to standard output.
+    scale
+        Multiplies the arrivals.
+    """
+    from porchlight.demo_day import generate
+
+    text = generate(seed, scale=scale)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text)
+        say(f"{text.count(chr(10)) - 1} calls in {out}")
+
+
+@app.command
+def replay(
+    file: Path | None = None,
+    /,
+    *,
+    day: str = "2026-01-05",
+    speed: float = 60.0,
+    home: HomeFolder = DEFAULT_HOME,
+    json: Path | None = None,
+) -> None:
+    """Play a recorded day through a running platform, then check that nothing was lost or doubled.
+
+    Parameters
+    ----------
+    file
+        A call log (docs/call-log.md); without it the generated day that comes with Porchlight.
+    day
+        The day of the log to play, YYYY-MM-DD.
+    speed
+        Recorded seconds a real second.
+    json
+        Also write all figures to this file.
+    """
+    from porchlight.replaying import replay_and_check
+
+    ok = asyncio.run(replay_and_check(Home(home), file, day=day, speed=speed, json=json, console=console))
+    raise SystemExit(0 if ok else 1)
+
+
+@app.command
+def check(*journals: Path, home: HomeFolder = DEFAULT_HOME, json: Path | None = None) -> None:
+    """Check the whole history of a running platform: nothing lost, doubled or over capacity. Status 1 if there is.
+
+    Parameters
+    ----------
+    journals
+        Journals of clients; those of earlier replays are found by themselves.
+    json
+        Also write what was found to this file.
+    """
+    from porchlight.replaying import check_history
+
+    ok = asyncio.run(check_history(Home(home), list(journals), json=json, console=console))
+    raise SystemExit(0 if ok else 1)

@@ -20,7 +20,8 @@ CREATE TABLE contact (
   contact_id text PRIMARY KEY, client_id text NOT NULL, pool text NOT NULL, queue text NOT NULL, channel text NOT NULL,
   priority int NOT NULL, requirements jsonb NOT NULL, external_id text, accepted_at_ms bigint NOT NULL,
   state text NOT NULL DEFAULT 'accepted', state_at_ms bigint NOT NULL, attempt int NOT NULL DEFAULT 0,
-  agent_id text NOT NULL DEFAULT '', cancel_reason text, cancel_at_ms bigint, repeated_at_ms bigint NOT NULL DEFAULT 0
+  agent_id text NOT NULL DEFAULT '', cancel_reason text, cancel_at_ms bigint, repeated_at_ms bigint NOT NULL DEFAULT 0,
+  stored_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);
 CREATE INDEX contact_of_client ON contact (client_id, contact_id);
 CREATE INDEX contact_unconfirmed ON contact (accepted_at_ms) WHERE state = 'accepted';

@@ -1,0 +1,158 @@
+"""Everything that the checker reads: the clients' journals, the routing log, the live tables, all of `routing.v1`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from common.contracts.envelope import BadEnvelope, from_headers
+from common.contracts.topics import ROUTING, SHARDS
+
+READ_WAIT_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the routing log. `committed_ms`: when it was written inside its transaction."""
+
+    shard: int
+    seq: int
+    epoch: int
+    type: str
+    at_ms: int
+    body: str
+    committed_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A record of `routing.v1`, in the order of its partition. `sent_ms`: the producer's time stamp."""
+
+    shard: int
+    seq: int
+    epoch: int
+    type: str
+    body: str
+    sent_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    """What happened, from every side."""
+
+    journals: list[dict[str, Any]] = field(default_factory=list)
+    log: list[Line] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
+    accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: list[tuple[str, str, str]] = field(default_factory=list)
+    contacts: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    assignments: list[tuple[str, int, str, int | None]] = field(default_factory=list)
+    units_used: list[tuple[str, int, str, int]] = field(default_factory=list)
+    units: dict[str, int] = field(default_factory=dict)
+    last_seq: dict[int, int] = field(default_factory=dict)
+
+
+async def load(
+    *, dsns: dict[str, str], bootstrap: str, topic_prefix: str = "", journals: Sequence[Path] = ()
+) -> History:
+    """Read it all. Read after the platform has settled: what is under way looks like a difference."""
+    history = History(journals=[line for path in journals for line in read_journal(path)])
+    await _load_router(history, dsns["router"])
+    await _load_intake(history, dsns["intake"])
+    history.published = await _load_topic(bootstrap, topic_prefix + ROUTING.name)
+    return history
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal; a last line that was cut off by a kill is left out."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+async def _load_router(history: History, dsn: str) -> None:
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            history.log = [
+                Line(**dict(row))
+                for row in await connection.fetch(
+                    "SELECT shard, seq, epoch, type, at_ms, body,"
+                    " (extract(epoch FROM committed_at) * 1000)::float8 AS committed_ms"
+                    " FROM routing_log ORDER BY shard, seq"
+                )
+            ]
+            for row in await connection.fetch("SELECT contact_id, state, attempt, agent_id FROM contact"):
+                history.contacts[row["contact_id"]] = (row["state"], row["attempt"], row["agent_id"])
+            history.assignments = [
+                tuple(row)
+                for row in await connection.fetch(
+                    "SELECT contact_id, attempt, agent_id, released_at_ms FROM assignment"
+                )
+            ]
+            history.units_used = [
+                tuple(row)
+                for row in await connection.fetch("SELECT agent_id, unit_no, contact_id, attempt FROM unit_use")
+            ]
+            for row in await connection.fetch("SELECT agent_id, count(*) AS units FROM agent_unit GROUP BY 1"):
+                history.units[row["agent_id"]] = row["units"]
+            for row in await connection.fetch("SELECT shard, last_seq FROM shard_lease"):
+                history.last_seq[row["shard"]] = row["last_seq"]
+    finally:
+        await connection.close()
+
+
+async def _load_intake(history: History, dsn: str) -> None:
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        for row in await connection.fetch(
+            "SELECT contact_id, state, accepted_at_ms, (extract(epoch FROM stored_at) * 1000)::float8 AS stored_ms"
+            " FROM contact"
+        ):
+            history.accepted[row["contact_id"]] = dict(row)
+        history.keys = [
+            tuple(row) for row in await connection.fetch("SELECT client_id, key, contact_id FROM idempotency_key")
+        ]
+    finally:
+        await connection.close()
+
+
+async def _load_topic(bootstrap: str, topic: str) -> list[Published]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        places = [TopicPartition(topic, number) for number in range(SHARDS)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place, first in (await consumer.beginning_offsets(places)).items():
+            consumer.seek(place, first)
+        found: list[Published] = []
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for place, records in (await consumer.getmany(timeout_ms=READ_WAIT_MS)).items():
+                found.extend(_published(place.partition, record) for record in records)
+        return found
+    finally:
+        await consumer.stop()
+
+
+def _published(partition: int, record: Any) -> Published:
+    try:
+        envelope = from_headers(record.headers)
+    except BadEnvelope:
+        return Published(shard=partition, seq=-1, epoch=-1, type="?", body="", sent_ms=record.timestamp)
+    return Published(
+        shard=partition,
+        seq=-1 if envelope.sequence is None else envelope.sequence,
+        epoch=-1 if envelope.epoch is None else envelope.epoch,
+        type=envelope.type,
+        body=record.value.decode(),
+        sent_ms=record.timestamp,
+    )
