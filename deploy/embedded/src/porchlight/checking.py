@@ -163,7 +163,9 @@ def _check_tables(history: History, model: dict[str, _Contact], verdict: Verdict
     for agent, number, contact_id, attempt in history.units_used:
         units[contact_id] += 1
         if live.get(contact_id) != (attempt, agent):
-            verdict.add("I3", f"unit {number} of {agent} is taken by {contact_id}, attempt {attempt}, which is not live")
+            verdict.add(
+                "I3", f"unit {number} of {agent} is taken by {contact_id}, attempt {attempt}, which is not live"
+            )
     for contact_id in held:
         if units[contact_id] != model[contact_id].units:
             verdict.add("I3", f"{contact_id} takes {units[contact_id]} units, not {model[contact_id].units}")
@@ -191,9 +193,7 @@ def _check_published(history: History, verdict: Verdict) -> None:
         verdict.add("I7", f"{log[key].type} at {key} was committed and never published")
 
 
-def _check_accepted(
-    history: History, model: dict[str, _Contact], verdict: Verdict, *, settled: bool
-) -> None:
+def _check_accepted(history: History, model: dict[str, _Contact], verdict: Verdict, *, settled: bool) -> None:
     promised: dict[str, list[str]] = defaultdict(list)
     for line in history.journals:
         if line["what"] != "posted":

@@ -104,7 +104,9 @@ def up(
     command = [sys.executable, "-m", "porchlight", *sys.argv[1:], "--foreground"]
     log = place.logs / "supervisor.log"
     with log.open("ab") as output:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     _wait_until_up(place, child, log)
     print_urls(place.running())
 
@@ -242,8 +244,6 @@ def supervisor(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
 def admin(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
     """A token that defines queues, skills and agents."""
     _token(home, name, "admin")
-
-
 
 
 @app.command(name="try")

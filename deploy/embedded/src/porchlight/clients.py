@@ -68,7 +68,13 @@ class Caller:
     turn: int = 0
 
     async def send(
-        self, method: str, path: str, *, json: Any = None, headers: dict[str, str] | None = None, timeout_s: float = 10.0
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 10.0,
     ) -> httpx.Response:
         """The answer, whatever its status but 503. Raises `GaveUp`."""
         for number in range(RETRIES_MAX):
@@ -239,9 +245,7 @@ class Administrator:
 
     async def summary(self, queue: str, *, start: str, end: str) -> dict[str, Any]:
         """Figures of a queue. `start` and `end`: RFC 3339 in UTC, with Z."""
-        return expect(
-            await self._reporting.send("GET", f"/v1/queues/{queue}/summary?from={start}&to={end}"), 200
-        )
+        return expect(await self._reporting.send("GET", f"/v1/queues/{queue}/summary?from={start}&to={end}"), 200)
 
     async def journey(self, contact_id: str) -> dict[str, Any]:
         """What happened to a contact. Raises `Refused` (404) until reporting has heard of it."""
@@ -249,7 +253,7 @@ class Administrator:
 
 
 class Clients:
-    """Makes clients of one platform over one connection pool."""
+    """Makes clients of one platform."""
 
     def __init__(
         self,
@@ -263,8 +267,7 @@ class Clients:
         self._api_key = api_key
         self._token = token
         self.journal = journal or Journal(None)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=2_000)
-        self.http = httpx.AsyncClient(limits=limits)
+        self._open: list[httpx.AsyncClient] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,22 +275,29 @@ class Clients:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.http.aclose()
+        for http in self._open:
+            await http.aclose()
         self.journal.close()
 
     def integration(self) -> Integration:
         """With the API key."""
-        return Integration(Caller(list(self._urls["intake"]), self._api_key, self.http), self.journal)
+        return Integration(Caller(list(self._urls["intake"]), self._api_key, self._http()), self.journal)
 
     def desktop(self, agent: str) -> Desktop:
         """With a token of the agent's; desktops spread over the instances."""
         urls = list(self._urls["presence"])
         turn = sum(agent.encode()) % len(urls)
-        return Desktop(agent, Caller(urls, self._token(agent, "agent"), self.http, turn), self.journal)
+        return Desktop(agent, Caller(urls, self._token(agent, "agent"), self._http(), turn), self.journal)
 
     def administrator(self) -> Administrator:
         """With an administrator's token."""
         token = self._token("porchlight-tools", "admin")
         return Administrator(
-            *(Caller(list(self._urls[name]), token, self.http) for name in ("router", "presence", "reporting"))
+            *(Caller(list(self._urls[name]), token, self._http()) for name in ("router", "presence", "reporting"))
         )
+
+    def _http(self) -> httpx.AsyncClient:
+        """A small pool for each client: a large one searches all its connections for every request."""
+        http = httpx.AsyncClient(limits=httpx.Limits(max_connections=None, max_keepalive_connections=20))
+        self._open.append(http)
+        return http

@@ -81,8 +81,10 @@ def jars(say: Callable[[str], None]) -> list[Path]:
         return found
     folder = cache()
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [(folder / f"{artifact}-{number}.jar", group, artifact, number, digest)
-              for group, artifact, number, digest in coordinates()]
+    wanted = [
+        (folder / f"{artifact}-{number}.jar", group, artifact, number, digest)
+        for group, artifact, number, digest in coordinates()
+    ]
     missing = [one for one in wanted if not _is_whole(one[0], one[4])]
     if missing:
         say(f"fetching {len(missing)} jars of Apache Kafka {VERSION}, about 45 MB, once")
@@ -108,7 +110,9 @@ def _fetch(path: Path, group: str, artifact: str, number: str, digest: str) -> N
                 " unpacked Kafka, or PORCHLIGHT_KAFKA_BOOTSTRAP to a broker that runs, or use Docker"
             ) from why
         if not _is_whole(Path(got), digest):
-            raise Trouble(f"{group}:{artifact}:{number} does not have the SHA-256 of the committed list; it is not used")
+            raise Trouble(
+                f"{group}:{artifact}:{number} does not have the SHA-256 of the committed list; it is not used"
+            )
         Path(got).replace(path)
 
 

@@ -148,7 +148,10 @@ class Postgres:
         """PostgreSQL refuses to run as root: then in a user namespace of its own, or as `nobody`."""
         if os.geteuid() != 0:
             return (), None
-        if shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+        ):
             return UNSHARE, None
         nobody = pwd.getpwnam("nobody").pw_uid
         if folder is not None:

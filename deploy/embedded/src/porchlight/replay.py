@@ -170,9 +170,7 @@ class Replay:
         else:
             await self._closing.wait()
 
-    async def _poll(
-        self, desktop: Desktop, end: "asyncio.Task[None]", *, busy: bool
-    ) -> dict[str, Any] | None:
+    async def _poll(self, desktop: Desktop, end: "asyncio.Task[None]", *, busy: bool) -> dict[str, Any] | None:
         poll = asyncio.create_task(desktop.inbox())
         await asyncio.wait({poll} if busy or end.done() else {poll, end}, return_when=asyncio.FIRST_COMPLETED)
         if not poll.done():

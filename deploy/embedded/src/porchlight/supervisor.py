@@ -81,9 +81,7 @@ class Supervisor:
         plan = make_plan(self._options)
         postgres = postgres_server.Postgres(self._home, port=plan.postgres, fast=self._options.fast)
         kafka = await asyncio.to_thread(
-            lambda: kafka_server.Kafka(
-                self._home, port=plan.kafka, controller_port=plan.controller, say=self._say
-            )
+            lambda: kafka_server.Kafka(self._home, port=plan.kafka, controller_port=plan.controller, say=self._say)
         )
         started = time.monotonic()
         await asyncio.gather(asyncio.to_thread(postgres.prepare), asyncio.to_thread(kafka.prepare))

@@ -78,7 +78,7 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
         _add_command_route(app, desk, agent, path=path, verb=verb, summary=summary)  # type: ignore[arg-type]
 
 
-def _session_number(session_no: Annotated[int | None, Header(ge=1, le=2_000_000_000)] = None) -> int:
+async def _session_number(session_no: Annotated[int | None, Header(ge=1, le=2_000_000_000)] = None) -> int:
     if session_no is None:
         raise ProblemRaised(SESSION_MISSING, "Every call of a signed-in agent carries its session number.")
     return session_no
@@ -278,7 +278,7 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
         contact_id: ContactId, body: CommandIn, number: Number, who: Annotated[Principal, Depends(agent)]
     ) -> Response:
         """Idempotent by `command_id`. Too late is a normal answer: 409 with the reason."""
-        pool = await desk.sessions.pool_of(who.subject)
+        pool = await desk.sessions.pool_of(who.subject, number)
         if pool is None:
             return answer(SESSION_OVER, f"Session {number} is over.")
         done = await desk.commands.ask(

@@ -45,7 +45,7 @@ class Tail:
                 await asyncio.sleep(BACK_OFF_S)
 
     async def _follow(self, offsets: dict[Place, int], sequences: Sequences) -> None:
-        reader = await self._bus.reader(offsets)
+        reader = await self._bus.reader(offsets, at_once=True)
         try:
             while True:
                 for record in await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX):

@@ -63,7 +63,7 @@ class Shard:
         """Reign. Raises `Fenced`, `Diverged` or `Retryable`: then memory is worth nothing any more."""
         self._state = await self._ledger.rebuild(now_ms=self._clock.now_ms())
         check(self._state)
-        reader = await self._bus.reader(self.reign.offsets)
+        reader = await self._bus.reader(self.reign.offsets, at_once=True)
         try:
             await self._catch_up()
             async with asyncio.TaskGroup() as tasks:

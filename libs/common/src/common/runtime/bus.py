@@ -60,7 +60,9 @@ class Reader(Protocol):
 class Bus(Protocol):
     """Makes readers. `offsets`: where to start; a place without one starts at the beginning."""
 
-    async def reader(self, offsets: dict[Place, int]) -> Reader: ...
+    async def reader(self, offsets: dict[Place, int], *, at_once: bool) -> Reader:
+        """`at_once`: a record is read when it arrives; else within a tenth of a second, at far less cost."""
+        ...
 
     async def ends(self, places: Sequence[Place]) -> dict[Place, int]:
         """The offset that the next record of each place will get."""

@@ -51,8 +51,13 @@ async def open_pool(dsn: str, *, name: str, size: int) -> Pool:
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings=server_settings(name),
+        reset=_keep,
     )
     return await pool
+
+
+async def _keep(_connection: Connection) -> None:
+    """Nothing of ours changes a session, so a connection that comes back needs no reset, and no round trip for it."""
 
 
 async def open_connection(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]":

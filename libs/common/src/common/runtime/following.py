@@ -83,7 +83,7 @@ class Follower:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                 await asyncio.sleep(TRY_LEAD_EVERY_S)
             offsets, sequences = await load_positions(connection, self._topics)
-            reader = await self._bus.reader(offsets)
+            reader = await self._bus.reader(offsets, at_once=False)
             self.leads = True
             log.info("follower_leads", follower=self._name)
             try:

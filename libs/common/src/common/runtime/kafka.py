@@ -25,6 +25,10 @@ RECORD_BYTES_MAX = 262_144
 FETCH_WAIT_MS = 500
 """Kafka answers a waiting fetch when a record arrives: this bounds an idle fetch and costs no latency."""
 
+GATHER_WAIT_MS, GATHER_BYTES = 100, 65_536
+"""A reader that need not have each record at once lets Kafka gather: every fetch names all its partitions, which costs
+more than the records do."""
+
 
 class KafkaPublisher:
     """One idempotent producer, made anew after any failure."""
@@ -123,9 +127,9 @@ class KafkaBus:
         self._bootstrap = bootstrap
         self._name = name
 
-    async def reader(self, offsets: dict[Place, int]) -> KafkaReader:
+    async def reader(self, offsets: dict[Place, int], *, at_once: bool) -> KafkaReader:
         """A reader of the places, each from its offset."""
-        consumer = await self._consumer()
+        consumer = await self._consumer(at_once=at_once)
         places = {TopicPartition(place.topic, place.partition): at for place, at in offsets.items()}
         consumer.assign(list(places))
         for place, at in places.items():
@@ -134,7 +138,7 @@ class KafkaBus:
 
     async def ends(self, places: Sequence[Place]) -> dict[Place, int]:
         """The next offset of each place."""
-        consumer = await self._consumer()
+        consumer = await self._consumer(at_once=True)
         try:
             found = await consumer.end_offsets([TopicPartition(p.topic, p.partition) for p in places])
         except (KafkaError, OSError, TimeoutError) as why:
@@ -143,14 +147,15 @@ class KafkaBus:
             await _stop(consumer)
         return {Place(topic=tp.topic, partition=tp.partition): at for tp, at in found.items()}
 
-    async def _consumer(self) -> AIOKafkaConsumer:
+    async def _consumer(self, *, at_once: bool) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             client_id=self._name,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS if at_once else GATHER_WAIT_MS,
+            fetch_min_bytes=1 if at_once else GATHER_BYTES,
             metadata_max_age_ms=30_000,
             request_timeout_ms=5_000,
             retry_backoff_ms=50,

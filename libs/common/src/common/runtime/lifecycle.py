@@ -56,6 +56,8 @@ async def serve(
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
+            server_header=False,
             timeout_graceful_shutdown=max(1, int(stop_timeout_s)),
             timeout_keep_alive=75,
         )

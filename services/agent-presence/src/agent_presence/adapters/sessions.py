@@ -15,6 +15,8 @@ from common.runtime.outbox import OutboxRow, columns, insert, outbox_row
 SWEEP_LOCK = 7_318_003
 SWEEP_MAX = 500
 """Leases ended at one go; the rest waits for the next sweep."""
+POOLS_MAX = 50_000
+"""Sessions whose pool is remembered; beyond it all are forgotten and asked for again."""
 
 _PICTURE = "s.agent_id, s.session_no, s.seq, s.presence, a.pool, a.skills::text, a.units"
 SIGN_IN = f"""
@@ -80,6 +82,7 @@ class PostgresSessions:
         self._pool = pool
         self._clock = clock
         self._lease_s = lease_s
+        self._pools: dict[tuple[str, int], str] = {}
 
     async def sign_in(self, agent_id: str, presence: agents.Presence) -> tuple[Session, list[OutboxRow]] | None:
         """A new session, which fences the one before; None when there is no such agent, or it is disabled."""
@@ -135,11 +138,24 @@ class PostgresSessions:
         alive = {row["agent_id"] for row in rows}
         return [agent_id in alive for agent_id, _ in given]
 
-    async def pool_of(self, agent_id: str) -> str | None:
-        """The agent's pool, which is fixed while it is signed in."""
+    async def pool_of(self, agent_id: str, session_no: int) -> str | None:
+        """The agent's pool, which is fixed for the length of a session; None when the session is over."""
+        known = self._pools.get((agent_id, session_no))
+        if known is not None:
+            return known
         async with borrowed(self._pool) as connection:
-            found = await connection.fetchval("SELECT pool FROM agent WHERE agent_id = $1", agent_id)
-        return None if found is None else str(found)
+            found = await connection.fetchval(
+                "SELECT a.pool FROM agent a JOIN session s USING (agent_id)"
+                " WHERE agent_id = $1 AND session_no = $2 AND ended_at IS NULL",
+                agent_id,
+                session_no,
+            )
+        if found is None:
+            return None
+        if len(self._pools) >= POOLS_MAX:
+            self._pools.clear()
+        self._pools[agent_id, session_no] = str(found)
+        return str(found)
 
     async def keep(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None, OutboxRow]]:
         """Keep commands in one statement: what became of each, its outcome if known, and its outbox row."""
