@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -348,3 +348,30 @@ def check(*journals: Path, home: HomeFolder = DEFAULT_HOME, json: Path | None = 
 
     ok = asyncio.run(check_history(Home(home), list(journals), json=json, console=console))
     raise SystemExit(0 if ok else 1)
+
+
+@app.command
+def bench(
+    what: Literal["all", "latency", "throughput", "takeover"] = "all",
+    /,
+    *,
+    home: str | None = None,
+    json: Path | None = None,
+    times: int = 20,
+) -> None:
+    """Measure a running platform, or one of its own in a temporary folder.
+
+    Parameters
+    ----------
+    what
+        Which figures.
+    home
+        The folder of a running platform; without it one is started for the measurement.
+    json
+        Also write all figures to this file.
+    times
+        Takeovers of each kind.
+    """
+    from porchlight.benching import measure
+
+    measure(what, home=home, json=json, times=times, say=say)

@@ -1,0 +1,60 @@
+"""`porchlight bench` as a command: a platform to measure, the figures, JSON."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from porchlight import bench
+from porchlight.connect import connect
+from porchlight.home import Home
+from porchlight.replaying import as_json, checked, versions, write_json
+
+Say = Callable[[str], None]
+
+
+def measure(what: str, *, home: str | None, json: Path | None, times: int, say: Say) -> None:
+    """Measure, print, write. Ends with status 1 when the history of the run does not hold."""
+    with _platform(home, say) as place:
+        figures = uvloop.run(_measure(what, place, times, say))
+    write_json(json, figures)
+    if figures["check"]["violations"]:
+        raise SystemExit(1)
+
+
+async def _measure(what: str, home: Home, times: int, say: Say) -> dict[str, Any]:
+    clients, running = await connect(home, client="bench")
+    figures: dict[str, Any] = {"versions": versions(running), "load_average": os.getloadavg()}
+    async with clients:
+        if what in ("all", "latency"):
+            figures["latency"] = await bench.latency(clients, running, say)
+        if what in ("all", "throughput"):
+            figures["throughput"] = await bench.throughput(clients, say)
+        if what in ("all", "takeover"):
+            figures["takeover"] = await bench.takeover(clients, home, running, say, times=times)
+        await asyncio.sleep(3)
+    figures["check"] = as_json(await checked(home, running))
+    say(f"check: {figures['check']['violations']} violations")
+    return figures
+
+
+@contextlib.contextmanager
+def _platform(home: str | None, say: Say) -> Iterator[Home]:
+    if home is not None:
+        yield Home(home)
+        return
+    with tempfile.TemporaryDirectory(prefix="porchlight-bench-") as folder:
+        command = [sys.executable, "-m", "porchlight"]
+        options = ["--home", folder]
+        subprocess.run([*command, "up", *options, "--port-base", "0", "--log-level", "warning"], check=True)
+        try:
+            yield Home(folder)
+        finally:
+            subprocess.run([*command, "down", *options], check=False)
