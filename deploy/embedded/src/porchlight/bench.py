@@ -94,17 +94,21 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
         before = set(crew.posted)
         await _at_rate(lambda: crew.post(integration), RATE, ROUND_S)
         await asyncio.sleep(0.5)
-        seen = [(crew.offered[one] - crew.posted[one]) * 1000 for one in set(crew.posted) - before if one in crew.offered]
+        seen = [
+            (crew.offered[one] - crew.posted[one]) * 1000 for one in set(crew.posted) - before if one in crew.offered
+        ]
         if number == 0:
             continue  # the first round warms everything up
         floors += floor
         subjects += seen
         f, s = percentiles(floor), percentiles(seen)
         rounds.append({"floor_ms": f, "subject_ms": s})
-        say(f"round {number}: floor {f['p50']:.1f} / {f['p99']:.1f} ms, POST to offer {s['p50']:.1f} / {s['p99']:.1f} ms")
+        say(
+            f"round {number}: floor {f['p50']:.1f} / {f['p99']:.1f} ms, POST to offer {s['p50']:.1f} / {s['p99']:.1f} ms"
+        )
     await _stop(workers)
-    floor, subject = percentiles(floors), percentiles(subjects)
-    ratios = {name: (subject[name] or 0) / (floor[name] or 1) for name in ("p50", "p99")}
+    below, above = percentiles(floors), percentiles(subjects)
+    ratios = {name: (above[name] or 0) / (below[name] or 1) for name in ("p50", "p99")}
     best = {
         name: min((one["subject_ms"][name] or 0) / (one["floor_ms"][name] or 1) for one in rounds)
         for name in ("p50", "p99")
@@ -113,8 +117,8 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
     return {
         "rate": RATE,
         "contacts": len(subjects),
-        "floor_ms": floor,
-        "subject_ms": subject,
+        "floor_ms": below,
+        "subject_ms": above,
         "ratio": ratios,
         "best_ratio": best,
         "rounds": rounds,
@@ -180,9 +184,7 @@ async def takeover(clients: Clients, home: Home, running: Running, say: Say, *, 
     return {**result, "times": times, "zombie_writes": zombies}
 
 
-async def _one_takeover(
-    home: Home, connection: "asyncpg.Connection[asyncpg.Record]", how: str
-) -> tuple[float, int]:
+async def _one_takeover(home: Home, connection: "asyncpg.Connection[asyncpg.Record]", how: str) -> tuple[float, int]:
     shard = shard_of(POOL)
     lease = await connection.fetchrow("SELECT owner, epoch FROM shard_lease WHERE shard = $1", shard)
     assert lease is not None

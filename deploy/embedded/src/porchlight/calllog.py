@@ -10,10 +10,10 @@ from pathlib import Path
 
 from porchlight.home import Trouble
 
-COLUMNS = (
-    "vru+line call_id customer_id priority type date vru_entry vru_exit vru_time q_start q_exit q_time outcome"
-    " ser_start ser_exit ser_time server"
-).split()
+COLUMNS = [
+    *("vru+line", "call_id", "customer_id", "priority", "type", "date", "vru_entry", "vru_exit", "vru_time"),
+    *("q_start", "q_exit", "q_time", "outcome", "ser_start", "ser_exit", "ser_time", "server"),
+]
 CALLS_MAX = 1_000_000
 SHIFT_MARGIN_S = 600
 """An agent is there from so long before the first recorded service until so long after the last."""

@@ -7,6 +7,7 @@ center", JASA 2005: arrival curve with a random rate, log-normal service, expone
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import log
 from random import Random
 
@@ -101,7 +102,7 @@ def _callers(random: Random, scale: float) -> list[_Caller]:
 
 
 def _rate(hour: float) -> float:
-    for (left, low), (right, high) in zip(CURVE, CURVE[1:], strict=False):
+    for (left, low), (right, high) in pairwise(CURVE):
         if left <= hour <= right:
             return low + (high - low) * (hour - left) / (right - left)
     return 0.0

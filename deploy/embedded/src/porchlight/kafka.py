@@ -104,7 +104,7 @@ def _fetch(path: Path, group: str, artifact: str, number: str, digest: str) -> N
         try:
             context = MavenContext(repo_cache=Path(folder))
             got = context.project(group, artifact).at_version(number).artifact().resolve()
-        except Exception as why:  # noqa: BLE001 -- a fetching library's errors are of any kind
+        except Exception as why:
             raise Trouble(
                 f"cannot fetch {group}:{artifact}:{number} ({why}): check the network, or set KAFKA_HOME to an"
                 " unpacked Kafka, or PORCHLIGHT_KAFKA_BOOTSTRAP to a broker that runs, or use Docker"

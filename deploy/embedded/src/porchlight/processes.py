@@ -42,7 +42,7 @@ def start(
             stderr=subprocess.STDOUT,
             env={**_base_environment(), **environment},
             start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 -- one prctl call, nothing that could deadlock
+            preexec_fn=_die_with_parent(),
             user=user,
             group=user,
             extra_groups=[] if user is not None else None,

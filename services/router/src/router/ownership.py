@@ -6,6 +6,8 @@ from math import ceil
 
 INSTANCE_GONE_S = 3.0
 """An instance whose counter stood still for so long takes no share any more."""
+INSTANCE_FORGOTTEN_S = 60.0
+"""After so long its row is deleted, so that restarts leave nothing behind."""
 LEFT_OVER_S = 0.2
 """A free shard that nobody with room took for so long is taken beyond the fair share."""
 BLIND_S = 0.6
@@ -80,9 +82,16 @@ class Watch:
         for name, counter in instances.items():
             known, since = self.instances.get(name, (None, now_s))
             if known != counter:
-                self.instances[name] = (counter, now_s)
-                if known is not None:
-                    alive.add(name)
-            elif now_s - since < INSTANCE_GONE_S:
+                since = now_s
+                self.instances[name] = (counter, since)
+            if now_s - since < INSTANCE_GONE_S:
                 alive.add(name)
         return len(alive)
+
+    def long_gone(self) -> list[str]:
+        """Instances whose counters stood still so long that their rows may go."""
+        return sorted(
+            name
+            for name, (_, since) in self.instances.items()
+            if name != self.me and self.looked_at - since > INSTANCE_FORGOTTEN_S
+        )

@@ -70,6 +70,9 @@ class Reigns:
             if now_s - renewed_at >= self._renew_every_s:
                 await self._leases.renew({n: shard.reign.epoch for n, shard in self.shards.items()})
                 renewed_at = now_s
+                for name in self._watch.long_gone():
+                    await self._leases.forget_instance(name)
+                    del self._watch.instances[name]
             await self._look()
             metrics.shards_owned.set(len(self.shards))
             await asyncio.sleep(self._scan_every_s)

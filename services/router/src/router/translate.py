@@ -57,7 +57,7 @@ def input_from(fact: msgspec.Struct) -> inputs.Input | None:
             )
         case agents.AgentCommand():
             return inputs.AgentAsked(
-                verb=_VERBS[type(fact)],  # type: ignore[index]
+                verb=_VERBS[type(fact)],
                 command_id=fact.command_id,
                 agent_id=fact.agent_id,
                 pool=fact.pool,

@@ -6,6 +6,7 @@ the wait ourselves and make a new producer after any failure. What was sent twic
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -204,7 +205,7 @@ async def create_topics(bootstrap: str, *, prefix: str, replication: int = 1) ->
         await admin.close()
 
 
-async def _start(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+async def _start(client: Any) -> None:
     try:
         await asyncio.wait_for(client.start(), START_TIMEOUT_S)
     except (TimeoutError, KafkaError, OSError) as why:
@@ -212,7 +213,7 @@ async def _start(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClie
         raise Retryable(f"kafka: {why!r}") from why
 
 
-async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+async def _stop(client: Any) -> None:
     close = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
         await asyncio.wait_for(close(), STOP_TIMEOUT_S)

@@ -13,11 +13,11 @@ from common.runtime.following import Sequences, load_positions
 _ITEM = [field.name for field in fields(Item)]
 _STANDING = [field.name for field in fields(Standing)]
 PUT_ITEM = (
-    f"INSERT INTO inbox_item ({', '.join(_ITEM)}) VALUES ({', '.join(f'${n + 1}' for n in range(len(_ITEM)))})"  # noqa: S608
+    f"INSERT INTO inbox_item ({', '.join(_ITEM)}) VALUES ({', '.join(f'${n + 1}' for n in range(len(_ITEM)))})"
     f" ON CONFLICT (contact_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _ITEM[1:])}"
 )
 PUT_STANDING = (
-    f"INSERT INTO agent_routing ({', '.join(_STANDING)})"  # noqa: S608
+    f"INSERT INTO agent_routing ({', '.join(_STANDING)})"
     f" VALUES ({', '.join(f'${n + 1}' for n in range(len(_STANDING)))})"
     f" ON CONFLICT (agent_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _STANDING[1:])}"
 )

@@ -25,7 +25,7 @@ SELECT agent_id, 1, 1, $2, now() + $3 * interval '1 second' FROM agent WHERE age
 ON CONFLICT (agent_id) DO UPDATE SET session_no = s.session_no + 1, seq = s.seq + 1, presence = excluded.presence,
    lease_expires_at = excluded.lease_expires_at, ended_at = NULL, end_reason = NULL
 RETURNING (SELECT row_to_json(r)::text FROM (SELECT {_PICTURE} FROM agent a WHERE a.agent_id = s.agent_id) r)
-"""  # noqa: S608 -- constant columns
+"""
 CHANGE = f"""
 UPDATE session s SET presence = coalesce($3, s.presence), seq = s.seq + 1,
        lease_expires_at = CASE WHEN $4::float8 IS NULL THEN s.lease_expires_at
@@ -33,18 +33,18 @@ UPDATE session s SET presence = coalesce($3, s.presence), seq = s.seq + 1,
   FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.ended_at IS NULL
    AND ($2::int IS NULL OR s.session_no = $2)
 RETURNING {_PICTURE}
-"""  # noqa: S608 -- constant columns
+"""
 END = f"""
 UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = $3
   FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.session_no = $2 AND s.ended_at IS NULL
 RETURNING {_PICTURE}
-"""  # noqa: S608 -- constant columns
+"""
 EXPIRE = f"""
 UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = 'lease_expired'
   FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id IN (
     SELECT agent_id FROM session WHERE ended_at IS NULL AND lease_expires_at < now() ORDER BY agent_id LIMIT $1)
 RETURNING {_PICTURE}
-"""  # noqa: S608 -- constant columns
+"""
 RENEW = """
 UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second'
   FROM unnest($1::text[], $2::int[]) AS given(agent_id, session_no)

@@ -91,7 +91,7 @@ class PostgresContacts:
         """One contact of this client, without personal data."""
         async with borrowed(self._pool) as connection:
             row = await connection.fetchrow(
-                f"SELECT {PUBLIC} FROM contact WHERE contact_id = $1 AND client_id = $2",  # noqa: S608
+                f"SELECT {PUBLIC} FROM contact WHERE contact_id = $1 AND client_id = $2",
                 contact_id,
                 client_id,
             )
@@ -101,7 +101,7 @@ class PostgresContacts:
         """Contacts of this client, newest first, below the id `before`."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
-                f"SELECT {PUBLIC} FROM contact WHERE client_id = $1 AND contact_id < $2"  # noqa: S608
+                f"SELECT {PUBLIC} FROM contact WHERE client_id = $1 AND contact_id < $2"
                 " ORDER BY contact_id DESC LIMIT $3",
                 client_id,
                 before,

@@ -16,7 +16,7 @@ def _upsert(table: str, names: list[str], key: list[str]) -> str:
     values = ", ".join(f"${n + 1}" for n in range(len(names)))
     changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
     return (
-        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"  # noqa: S608 -- constant names
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
     )
 

@@ -52,6 +52,11 @@ class Leases:
             shard,
         )
 
+    async def forget_instance(self, name: str) -> None:
+        """Delete the row of an instance that is gone."""
+        connection = await self._open()
+        await connection.execute("DELETE FROM router_instance WHERE instance_id = $1", name)
+
     async def forget_connection(self) -> None:
         """The connection is no good: the next call opens another."""
         connection, self._connection = self._connection, None

@@ -34,7 +34,7 @@ class PostgresLedger:
         """The core's state as it was last committed."""
         state = State()
         for row in await self._connection.fetch(
-            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1",  # noqa: S608 -- constant columns
+            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1",
             self._shard,
         ):
             queue = _queue(row)
@@ -83,7 +83,7 @@ class PostgresLedger:
     async def queue(self, queue_id: str) -> Queue | None:
         """A queue that the core does not know yet."""
         row = await self._connection.fetchrow(
-            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE queue_id = $1",  # noqa: S608 -- constant columns
+            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE queue_id = $1",
             queue_id,
         )
         return None if row is None else _queue(row)

@@ -88,7 +88,7 @@ class Queues:
                 .where(contact.c.queue_id == queue_id, contact.c.ended_at_ms.is_(None))
                 .group_by(contact.c.state)
             )
-            return defined(dict(row)), {state: number for state, number in counts}
+            return defined(dict(row)), {row[0]: row[1] for row in counts}
 
     async def list_all(self, *, after: str, limit: int) -> list[QueueDefined]:
         """Queues in the order of their ids."""

@@ -1,0 +1,1 @@
+"""Builders, and what several kinds of tests need."""

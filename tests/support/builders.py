@@ -1,0 +1,61 @@
+"""One builder a value, every argument defaulted."""
+
+from typing import Any
+
+from router.core import inputs
+from router.core.values import Queue
+
+
+def queue(queue_id: str = "billing", **changes: Any) -> Queue:
+    values: dict[str, Any] = {
+        "queue_id": queue_id,
+        "pool": "p",
+        "version": 1,
+        "requirements": (),
+        "priority": 0,
+        "offer_timeout_ms": 20_000,
+        "wrap_up_ms": 0,
+        "link_grace_ms": 15_000,
+        "service_level_ms": 20_000,
+    }
+    return Queue(**{**values, **changes})
+
+
+def arrived(contact_id: str = "c1", **changes: Any) -> inputs.ContactArrived:
+    values: dict[str, Any] = {
+        "contact_id": contact_id,
+        "queue_id": "billing",
+        "pool": "p",
+        "channel": "voice",
+        "priority": 0,
+        "requirements": (),
+        "accepted_at_ms": 0,
+    }
+    return inputs.ContactArrived(**{**values, **changes})
+
+
+def seen(agent_id: str = "ann", **changes: Any) -> inputs.AgentSeen:
+    values: dict[str, Any] = {
+        "agent_id": agent_id,
+        "pool": "p",
+        "session_no": 1,
+        "seq": 1,
+        "presence": "available",
+        "skills": (),
+        "units": 6,
+        "link_lost": False,
+    }
+    return inputs.AgentSeen(**{**values, **changes})
+
+
+def asked(verb: str = "accept", **changes: Any) -> inputs.AgentAsked:
+    values: dict[str, Any] = {
+        "verb": verb,
+        "command_id": f"{verb}-1",
+        "agent_id": "ann",
+        "pool": "p",
+        "session_no": 1,
+        "contact_id": "c1",
+        "attempt": 1,
+    }
+    return inputs.AgentAsked(**{**values, **changes})
