@@ -109,9 +109,7 @@ class Routing(RuleBasedStateMachine):
         queue_id=st.sampled_from(["billing", "slow"]),
         age_ms=st.integers(0, 50),
     )
-    def contact_arrives(
-        self, needs: dict[str, int], channel: str, priority: int, queue_id: str, age_ms: int
-    ) -> None:
+    def contact_arrives(self, needs: dict[str, int], channel: str, priority: int, queue_id: str, age_ms: int) -> None:
         self.number += 1
         name = f"c{self.number:04d}"
         requirements = tuple(sorted(needs.items()))

@@ -7,7 +7,9 @@ SHARDS = 12
 
 def leases(*, locked: set[int], counter: int = 1) -> list[Lease]:
     return [
-        Lease(shard=n, owner="x" if n in locked else "", renew_counter=counter if n in locked else 0, locked=n in locked)
+        Lease(
+            shard=n, owner="x" if n in locked else "", renew_counter=counter if n in locked else 0, locked=n in locked
+        )
         for n in range(SHARDS)
     ]
 
@@ -35,8 +37,7 @@ def test_an_owner_that_stands_still_is_broken_open_after_the_takeover_time() -> 
     watch = Watch(me="a", takeover_s=1.5)
     mine = set(range(6))
     plans = [
-        watch.plan(leases(locked=set(range(SHARDS))), {"a": n, "b": 1}, mine=mine, now_s=10 + n / 10)
-        for n in range(17)
+        watch.plan(leases(locked=set(range(SHARDS))), {"a": n, "b": 1}, mine=mine, now_s=10 + n / 10) for n in range(17)
     ]
 
     broken = [n for n, plan in enumerate(plans) if plan.break_open]
@@ -80,8 +81,7 @@ def test_an_instance_that_is_gone_takes_no_share() -> None:
     everything = set(range(SHARDS))
 
     plans = [
-        watch.plan(leases(locked=everything), {"a": n, "b": 1}, mine=everything, now_s=10 + n / 10)
-        for n in range(35)
+        watch.plan(leases(locked=everything), {"a": n, "b": 1}, mine=everything, now_s=10 + n / 10) for n in range(35)
     ]
 
     assert plans[-1] == Plan()

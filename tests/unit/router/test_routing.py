@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from router.core import State, outputs, step
+from router.core import State, inputs, outputs, step
 from router.core.invariants import check
 from router.core.state import next_due_ms
-from router.core import inputs
 from tests.support.builders import arrived, asked, queue, seen
 
 
@@ -208,9 +207,7 @@ def test_wrap_up_ends_by_itself_and_frees_the_agent() -> None:
     assert decided[0].reason == "wrap_up_timeout"
 
 
-@pytest.mark.parametrize(
-    ("reason", "end"), [("customer_gave_up", "Abandoned"), ("withdrawn", "Cancelled")]
-)
+@pytest.mark.parametrize(("reason", "end"), [("customer_gave_up", "Abandoned"), ("withdrawn", "Cancelled")])
 def test_a_customer_who_leaves_while_an_offer_is_out_takes_it_back(reason: str, end: str) -> None:
     state, _ = play(seen(), arrived())
 

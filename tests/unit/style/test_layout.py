@@ -42,7 +42,8 @@ def test_the_project_speaks_of_itself_alone() -> None:
     texts = [
         path
         for path in ROOT.rglob("*")
-        if path.suffix in {".py", ".md", ".toml", ".txt", ".sh", ""} and path.is_file()
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".sh", ""}
+        and path.is_file()
         and not {".venv", ".git", ".porchlight"} & set(path.relative_to(ROOT).parts)
         and not any(part.startswith(".") and part != ".ci" for part in path.relative_to(ROOT).parts[:-1])
     ]

@@ -42,8 +42,7 @@ def start_kafka(image: str, stack: ExitStack) -> str:
     stack.enter_context(container)
     address = f"{container.get_container_host_ip()}:{container.get_exposed_port(9092)}"
     script = (
-        f"export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://{address},BROKER://localhost:9093\n"
-        "exec /etc/kafka/docker/run\n"
+        f"export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://{address},BROKER://localhost:9093\nexec /etc/kafka/docker/run\n"
     )
     container.copy_into_container(script.encode(), START)
     return address

@@ -1,0 +1,33 @@
+"""A fresh set of migrated databases and topics for each test module."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from common.runtime.clock import new_id
+from common.runtime.kafka import create_topics
+from porchlight.databases import create_databases, drop_databases, migrate_all
+from porchlight.provide import Servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a module's tests work."""
+
+    admin_dsn: str
+    dsns: dict[str, str]
+    bootstrap: str
+    prefix: str
+
+
+@pytest.fixture(scope="module")
+def place(servers: Servers) -> Iterator[Place]:
+    suffix = "_" + new_id()[-12:]
+    dsns = asyncio.run(create_databases(servers.admin_dsn, password="tests-only", suffix=suffix))
+    migrate_all(dsns)
+    prefix = f"t{suffix}."
+    asyncio.run(create_topics(servers.bootstrap, prefix=prefix))
+    yield Place(admin_dsn=servers.admin_dsn, dsns=dsns, bootstrap=servers.bootstrap, prefix=prefix)
+    asyncio.run(drop_databases(servers.admin_dsn, dsns))

@@ -1,0 +1,111 @@
+"""Shared commits: what gathers while one is under way is the next batch."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from common.runtime.batching import BATCH_MAX, WAITING_MAX, SharedCommit
+from common.runtime.failures import Retryable
+
+
+class Store:
+    """Commits when it is let."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.fail = False
+
+    async def commit(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if self.fail:
+            raise Retryable("away")
+        return [item * 10 for item in items]
+
+
+async def _turn() -> None:
+    """One turn of the event loop."""
+
+
+async def start(shared: SharedCommit[int, int], *items: int) -> list["asyncio.Task[int]"]:
+    tasks = [asyncio.create_task(shared(item)) for item in items]
+    for _ in range(3):
+        await asyncio.wait({asyncio.create_task(_turn())})
+    return tasks
+
+
+async def test_a_lone_call_waits_for_nobody_and_the_next_ones_share() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+
+    tasks = await start(shared, 1)
+    tasks += await start(shared, 2, 3, 4)
+    store.gate.set()
+
+    assert await asyncio.gather(*tasks) == [10, 20, 30, 40]
+    assert store.batches == [[1], [2, 3, 4]]
+
+
+async def test_a_batch_has_a_largest_size() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+
+    tasks = await start(shared, *range(BATCH_MAX + 10))
+    store.gate.set()
+    await asyncio.gather(*tasks)
+
+    assert max(len(batch) for batch in store.batches) == BATCH_MAX
+
+
+async def test_equal_keys_never_share_a_batch() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item % 2)
+
+    tasks = await start(shared, 1, 2, 3, 4)
+    store.gate.set()
+    await asyncio.gather(*tasks)
+
+    assert all(len({item % 2 for item in batch}) == len(batch) for batch in store.batches)
+
+
+async def test_a_failed_commit_is_everybodys_answer_and_the_next_batch_goes_on() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    store.fail = True
+    tasks = await start(shared, 1)
+    store.gate.set()
+    with pytest.raises(Retryable):
+        await tasks[0]
+
+    store.fail = False
+
+    assert await shared(2) == 20
+
+
+async def test_a_caller_who_goes_away_does_not_stop_the_commit() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    first, second = [(await start(shared, n))[0] for n in (1, 2)]
+
+    first.cancel()
+    second.cancel()
+    store.gate.set()
+    await asyncio.gather(first, second, return_exceptions=True)
+    await shared(3)
+
+    assert [item for batch in store.batches for item in batch] == [1, 2, 3]
+
+
+async def test_too_many_waiting_calls_are_refused_at_once() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    tasks = await start(shared, 0)
+    tasks += await start(shared, *range(1, WAITING_MAX + 1))
+
+    with pytest.raises(Retryable, match="too many"):
+        await shared(-1)
+
+    store.gate.set()
+    await asyncio.gather(*tasks)
