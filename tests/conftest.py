@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from porchlight.provide import Servers, provide
+from tests.support.platforms import RunningPlatform, started
 
 ROOT = Path(__file__).parent
 OUR_PREFIXES = ("INTAKE_", "ROUTER_", "AGENT_PRESENCE_", "REPORTING_")
@@ -47,4 +48,13 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
             print(f"\n{line}")
 
     with provide(say) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """Every process, two of each service, on the session's servers."""
+    home = tmp_path_factory.mktemp("platform")
+    environment = {"PORCHLIGHT_DATABASE_URL": servers.admin_dsn, "PORCHLIGHT_KAFKA_BOOTSTRAP": servers.bootstrap}
+    with started(home, environment=environment, intake=2, router=2, presence=2, reporting=2) as found:
         yield found

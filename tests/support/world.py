@@ -211,9 +211,7 @@ Make = Callable[["World"], None]
 
 
 @asynccontextmanager
-async def opened(
-    *, dsns: dict[str, str], bootstrap: str, prefix: str, relay: bool = True
-) -> AsyncIterator[World]:
+async def opened(*, dsns: dict[str, str], bootstrap: str, prefix: str, relay: bool = True) -> AsyncIterator[World]:
     """A world with a queue, whose tasks end with the block."""
     world = World(dsns=dsns, bootstrap=bootstrap, prefix=prefix)
     world.pool = await open_pool(dsns["intake"], name="world", size=8)
@@ -225,9 +223,7 @@ async def opened(
         relay=world.outbox,
         clock=world.clock,
     )
-    follower = Follower(
-        name="intake", dsn=dsns["intake"], bus=world.bus, topics=[prefix + ROUTING.name], apply=apply
-    )
+    follower = Follower(name="intake", dsn=dsns["intake"], bus=world.bus, topics=[prefix + ROUTING.name], apply=apply)
     world.tasks = [asyncio.create_task(follower.run())]
     if relay:
         world.tasks.append(asyncio.create_task(world.outbox.run()))

@@ -305,5 +305,3 @@ async def _slow_insert(world: World) -> _Late:
 
     await insert(connection, [row])
     return _Late(connection, transaction)
-
-

@@ -25,6 +25,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     presence: list[str]
     reporting: list[str]
     kafka_bootstrap: str
+    topic_prefix: str
     dsns: dict[str, str]
     versions: dict[str, str]
 

@@ -69,7 +69,10 @@ async def check_history(home: Home, journals: list[Path], *, json: Path | None, 
 async def checked(home: Home, running: Running, journals: list[Path] | None = None) -> Verdict:
     """The verdict on the platform's history and on every journal."""
     found = sorted(journals_folder(home).glob("*.jsonl")) + (journals or [])
-    return check(await load(dsns=running.dsns, bootstrap=running.kafka_bootstrap, journals=found))
+    history = await load(
+        dsns=running.dsns, bootstrap=running.kafka_bootstrap, topic_prefix=running.topic_prefix, journals=found
+    )
+    return check(history)
 
 
 def journals_folder(home: Home) -> Path:

@@ -18,7 +18,7 @@ from porchlight.credentials import make_keys
 from porchlight.databases import create_databases, migrate_all, wait_for
 from porchlight.home import SERVICES, Home, Running, Trouble
 from porchlight.plan import Instance, Options, Plan, make_plan, service_command, service_environment
-from porchlight.processes import Pids
+from porchlight.processes import Pids, start
 
 CHECK_EVERY_S = 0.1
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.2, 5.0
@@ -43,6 +43,34 @@ class Child:
     back_off_s: float = BACK_OFF_FIRST_S
     again_at: float = 0.0
     restarts: int = field(default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedServers:
+    """PostgreSQL and Kafka to work with. `ours`: started by us, and nobody else's data in them."""
+
+    admin_dsn: str
+    bootstrap: str
+    versions: dict[str, str]
+    ours: bool
+
+
+def external_servers() -> UsedServers | None:
+    """Servers that run already: PORCHLIGHT_DATABASE_URL and PORCHLIGHT_KAFKA_BOOTSTRAP. `Trouble` for only one."""
+    names = ("PORCHLIGHT_DATABASE_URL", "PORCHLIGHT_KAFKA_BOOTSTRAP")
+    there = [name for name in names if os.environ.get(name)]
+    if not there:
+        return None
+    if len(there) == 1:
+        raise Trouble(f"only {there[0]} is set: set both of {' and '.join(names)}, or neither")
+    versions = {"postgres": "postgres of the environment", "kafka": "kafka of the environment"}
+    return UsedServers(admin_dsn=os.environ[names[0]], bootstrap=os.environ[names[1]], versions=versions, ours=False)
+
+
+def namespace(home: Home) -> tuple[str, str]:
+    """Topic prefix and database suffix of this installation on servers that it shares with others."""
+    name = home.secret("namespace")[:8].lower().replace("-", "0").replace("_", "0")
+    return f"p{name}.", f"_p{name}"
 
 
 class Supervisor:
@@ -79,40 +107,51 @@ class Supervisor:
     async def _up(self) -> Running:
         make_keys(self._home)
         plan = make_plan(self._options)
-        postgres = postgres_server.Postgres(self._home, port=plan.postgres, fast=self._options.fast)
-        kafka = await asyncio.to_thread(
-            lambda: kafka_server.Kafka(self._home, port=plan.kafka, controller_port=plan.controller, say=self._say)
-        )
         started = time.monotonic()
-        await asyncio.gather(asyncio.to_thread(postgres.prepare), asyncio.to_thread(kafka.prepare))
-        self._add("postgres", postgres.start, postgres_server.STOP_SIGNAL)
-        self._add("kafka", kafka.start, kafka_server.STOP_SIGNAL)
-        _, dsns = await asyncio.gather(self._topics(kafka.bootstrap), self._databases(postgres.dsn))
-        self._say(f"{postgres.version}, {kafka.version}: ready in {time.monotonic() - started:.1f} s")
+        servers = external_servers()
+        if servers is None:
+            servers = await self._start_servers(plan)
+        prefix, suffix = ("", "") if servers.ours else namespace(self._home)
+        _, dsns = await asyncio.gather(
+            self._topics(servers.bootstrap, prefix), self._databases(servers.admin_dsn, suffix)
+        )
+        self._say(f"{', '.join(servers.versions.values())}: ready in {time.monotonic() - started:.1f} s")
         for instance in plan.instances:
-            self._add_service(instance, dsns[instance.service], kafka.bootstrap, plan)
+            self._add_service(instance, dsns[instance.service], servers.bootstrap, plan, prefix)
         return Running(
             supervisor_pid=os.getpid(),
             intake=plan.urls("intake"),
             router=plan.urls("router"),
             presence=plan.urls("agent-presence"),
             reporting=plan.urls("reporting"),
-            kafka_bootstrap=kafka.bootstrap,
-            dsns={**dsns, "admin": postgres.dsn},
-            versions={"postgres": postgres.version, "kafka": kafka.version},
+            kafka_bootstrap=servers.bootstrap,
+            topic_prefix=prefix,
+            dsns={**dsns, "admin": servers.admin_dsn},
+            versions=servers.versions,
         )
 
-    async def _databases(self, admin_dsn: str) -> dict[str, str]:
+    async def _start_servers(self, plan: Plan) -> "UsedServers":
+        postgres = postgres_server.Postgres(self._home, port=plan.postgres, fast=self._options.fast)
+        kafka = await asyncio.to_thread(
+            lambda: kafka_server.Kafka(self._home, port=plan.kafka, controller_port=plan.controller, say=self._say)
+        )
+        await asyncio.gather(asyncio.to_thread(postgres.prepare), asyncio.to_thread(kafka.prepare))
+        self._add("postgres", postgres.start, postgres_server.STOP_SIGNAL)
+        self._add("kafka", kafka.start, kafka_server.STOP_SIGNAL)
+        versions = {"postgres": postgres.version, "kafka": kafka.version}
+        return UsedServers(admin_dsn=postgres.dsn, bootstrap=kafka.bootstrap, versions=versions, ours=True)
+
+    async def _databases(self, admin_dsn: str, suffix: str) -> dict[str, str]:
         await wait_for(admin_dsn)
-        dsns = await create_databases(admin_dsn, password=self._home.secret("services"))
+        dsns = await create_databases(admin_dsn, password=self._home.secret("services"), suffix=suffix)
         await asyncio.to_thread(migrate_all, dsns)
         return dsns
 
-    async def _topics(self, bootstrap: str) -> None:
+    async def _topics(self, bootstrap: str, prefix: str) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             try:
-                await create_topics(bootstrap, prefix="")
+                await create_topics(bootstrap, prefix=prefix)
                 return
             except Retryable as why:
                 if time.monotonic() > deadline or self._is_dead("kafka"):
@@ -121,17 +160,16 @@ class Supervisor:
             except ValueError as why:
                 raise Trouble(str(why)) from why
 
-    def _add_service(self, instance: Instance, dsn: str, bootstrap: str, plan: Plan) -> None:
+    def _add_service(self, instance: Instance, dsn: str, bootstrap: str, plan: Plan, prefix: str) -> None:
         environment = service_environment(
             instance, home=self._home, dsn=dsn, bootstrap=bootstrap, plan=plan, log_level=self._options.log_level
         )
+        if prefix:
+            environment[instance.service.upper().replace("-", "_") + "_TOPIC_PREFIX"] = prefix
 
         def begin() -> "subprocess.Popen[bytes]":
-            from porchlight.processes import start
-
-            return start(
-                service_command(instance.service), name=instance.name, home=self._home, environment=environment
-            )
+            command = service_command(instance.service)
+            return start(command, name=instance.name, home=self._home, environment=environment)
 
         self._add(instance.name, begin, signal.SIGTERM)
 

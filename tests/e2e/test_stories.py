@@ -1,0 +1,261 @@
+"""Stories in domain words, through the public APIs, with two of every service."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from common.runtime.clock import new_id
+from common.testing.eventually import eventually
+from porchlight.clients import Clients, Desktop, Refused
+from porchlight.setup import apply, wait_until_known
+from tests.support.platforms import RunningPlatform
+
+
+class Centre:
+    """A pool of its own with one queue, for one story."""
+
+    def __init__(self, clients: Clients, name: str) -> None:
+        self.clients, self.name = clients, name
+        self.queue = f"q-{name}"
+        self.integration = clients.integration()
+        self.administrator = clients.administrator()
+
+    async def open(self, **policy: Any) -> None:
+        skills, agents = [f"s-{self.name}"], {}
+        for agent in ("ann", "bob"):
+            agents[f"{agent}-{self.name}"] = {"pool": self.name, "skills": {skills[0]: 80}}
+        queue = {"pool": self.name, "requirements": [{"skill": skills[0]}], **policy}
+        await apply(self.administrator, {"skills": skills, "queues": {self.queue: queue}, "agents": agents})
+
+    async def post(self, **more: Any) -> str:
+        contact = await wait_until_known(self.integration, {"queue": self.queue, "channel": "voice", **more})
+        return str(contact["id"])
+
+    async def agent(self, name: str, *, presence: str = "available") -> Desktop:
+        desktop = self.clients.desktop(f"{name}-{self.name}")
+        await desktop.sign_in(presence)
+        return desktop
+
+    async def offer(self, desktop: Desktop, contact_id: str) -> dict[str, Any]:
+        async with asyncio.timeout(20):
+            while True:
+                for offer in ((await desktop.inbox()) or {}).get("offers", []):
+                    if offer["contact_id"] == contact_id:
+                        return dict(offer)
+
+    async def state(self, contact_id: str, wanted: str) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            found = await self.integration.get(contact_id)
+            return found if found["state"] == wanted else None
+
+        found = await eventually(look, within_s=30, what=f"contact is {wanted}")
+        assert found is not None
+        return found
+
+    async def journey(self, contact_id: str, last: str) -> list[str]:
+        async def look() -> list[str] | None:
+            try:
+                steps = [step["type"] for step in (await self.administrator.journey(contact_id))["steps"]]
+            except Refused:
+                return None
+            return steps if steps and steps[-1] == last else None
+
+        found = await eventually(look, within_s=20, what=f"the journey ends with {last}")
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+async def centre(platform: RunningPlatform) -> AsyncIterator[Centre]:
+    async with platform.clients() as clients:
+        yield Centre(clients, "e" + new_id()[-8:])
+
+
+async def test_a_contact_is_answered_by_an_agent_at_home(centre: Centre) -> None:
+    await centre.open(wrap_up_ms=60_000)
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    offer = await centre.offer(ann, contact_id)
+
+    await ann.accept(offer)
+    await ann.complete(offer)
+    await ann.end_wrap_up(offer)
+
+    await centre.state(contact_id, "completed")
+    assert await centre.journey(contact_id, "contact.completed") == [
+        "contact.queued",
+        "offer.made",
+        "offer.accepted",
+        "wrap_up.started",
+        "contact.completed",
+    ]
+
+
+async def test_a_retried_post_is_one_contact_whichever_instance_answers(
+    centre: Centre, platform: RunningPlatform
+) -> None:
+    await centre.open()
+    first = await centre.post()
+    key, body = new_id(), {"queue": centre.queue, "channel": "chat"}
+    posters = [centre.clients.integration() for _ in range(6)]
+    for number, poster in enumerate(posters):
+        poster._caller.turn = number
+
+    contacts = await asyncio.gather(*(poster.post(body, key=key) for poster in posters))
+
+    assert len({contact["id"] for contact in contacts}) == 1
+    assert contacts[0]["id"] != first and len(platform.running.intake) == 2
+
+
+async def test_a_declined_offer_goes_to_somebody_else(centre: Centre) -> None:
+    await centre.open()
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    offer = await centre.offer(ann, contact_id)
+    bob = await centre.agent("bob")
+
+    await ann.decline(offer)
+
+    assert (await centre.offer(bob, contact_id))["attempt"] == 2
+
+
+async def test_an_unanswered_offer_goes_on_and_the_late_answer_is_a_normal_no(centre: Centre) -> None:
+    await centre.open(offer_timeout_ms=1_000)
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    offer = await centre.offer(ann, contact_id)
+    bob = await centre.agent("bob")
+    await centre.offer(bob, contact_id)
+
+    with pytest.raises(Refused) as late:
+        await ann.accept(offer)
+
+    assert (late.value.status, late.value.kind) == (409, "offer-over")
+    inbox = await ann.inbox(wait_s=1)
+    assert inbox is None or inbox["routing_state"] == "not_responding"
+    await ann.set_presence("available")
+
+    async def ready() -> bool:
+        seen = await ann.inbox(wait_s=1)
+        return seen is not None and seen["routing_state"] == "ready"
+
+    await eventually(ready, within_s=10)
+
+
+async def test_a_customer_who_hangs_up_is_abandoned(centre: Centre) -> None:
+    await centre.open()
+    contact_id = await centre.post()
+
+    assert await centre.integration.cancel(contact_id)
+
+    await centre.state(contact_id, "abandoned")
+    assert not await centre.integration.cancel(contact_id), "it is over: nothing to cancel"
+
+
+async def test_a_new_sign_in_fences_the_old_desktop(centre: Centre) -> None:
+    await centre.open()
+    old = await centre.agent("ann")
+    new = await centre.agent("ann")
+
+    with pytest.raises(Refused) as fenced:
+        await old.set_presence("away")
+
+    assert (fenced.value.status, fenced.value.kind) == (409, "session-over")
+    assert new.session_no == old.session_no + 1
+
+
+async def test_an_agent_whose_line_is_lost_comes_back_and_goes_on(centre: Centre) -> None:
+    await centre.open(link_grace_ms=60_000)
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    await ann.accept(await centre.offer(ann, contact_id))
+
+    await centre.state(contact_id, "link_lost")  # nobody polls: the lease runs out
+    back = await centre.agent("ann")
+
+    await centre.state(contact_id, "assigned")
+    inbox = await back.inbox()
+    assert inbox is not None
+    await back.complete(inbox["contacts"][0])
+    await centre.state(contact_id, "completed")
+
+
+async def test_an_agent_who_does_not_come_back_loses_the_contact_to_somebody_else(centre: Centre) -> None:
+    await centre.open(link_grace_ms=500)
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    await ann.accept(await centre.offer(ann, contact_id))
+    await ann.sign_out()
+    bob = await centre.agent("bob")
+
+    offer = await centre.offer(bob, contact_id)
+    await bob.accept(offer)
+
+    assert "contact.requeued" in await centre.journey(contact_id, "offer.accepted")
+
+
+async def test_any_replica_answers_any_agent(centre: Centre, platform: RunningPlatform) -> None:
+    await centre.open()
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    offer = await centre.offer(ann, contact_id)
+
+    ann._caller.turn += 1
+    await ann.accept(offer)
+    ann._caller.turn += 1
+    await ann.complete(offer)
+
+    assert len(platform.running.presence) == 2
+    await centre.state(contact_id, "completed")
+
+
+async def test_only_the_agent_who_holds_the_contact_sees_the_customer(
+    centre: Centre, platform: RunningPlatform
+) -> None:
+    await centre.open()
+    ann, bob = await centre.agent("ann"), await centre.agent("bob", presence="away")
+    contact_id = await centre.post(customer={"name": "Ada", "address": "+34600000000", "note": ""})
+    offer = await centre.offer(ann, contact_id)
+    path = f"/v1/contacts/{contact_id}/customer"
+    for desktop in (ann, bob):
+        desktop._caller.urls = list(platform.running.intake)
+
+    early = await ann._caller.send("GET", path)
+    ann._caller.urls = list(platform.running.presence)
+    await ann.accept(offer)
+    await centre.state(contact_id, "assigned")
+    ann._caller.urls = list(platform.running.intake)
+
+    assert early.status_code == 404
+    assert (await ann._caller.send("GET", path)).json()["name"] == "Ada"
+    assert (await bob._caller.send("GET", path)).status_code == 404
+
+
+async def test_reporting_counts_what_happened(centre: Centre) -> None:
+    await centre.open()
+    gone = await centre.post()
+    await centre.integration.cancel(gone)
+    await centre.state(gone, "abandoned")
+    ann = await centre.agent("ann")
+    answered = await centre.post()
+    offer = await centre.offer(ann, answered)
+    await ann.accept(offer)
+    await ann.complete(offer)
+    await centre.journey(answered, "contact.completed")
+    await centre.journey(gone, "contact.abandoned")
+
+    found = await centre.administrator.summary(
+        centre.queue, start="2020-01-01T00:00:00Z", end="2100-01-01T00:00:00Z".replace("2100", "2021")
+    )
+    now = await centre.administrator.summary(centre.queue, start="2026-01-01T00:00:00Z", end="2027-01-01T00:00:00Z")
+
+    assert found["offered"] == 0
+    assert {name: now[name] for name in ("offered", "answered", "abandoned", "waiting")} == {
+        "offered": 2,
+        "answered": 1,
+        "abandoned": 1,
+        "waiting": 0,
+    }
+    assert now["service_level"] == 0.5 and now["aht_ms"] > 0 and now["as_of"]
