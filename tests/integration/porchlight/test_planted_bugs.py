@@ -21,7 +21,6 @@ from router import shard as shard_module
 from router.batch import Decided, make_batch
 from router.core import agents as core_agents
 from router.core import outputs, step
-
 from router.shard import Shard
 from tests.integration.conftest import Place
 from tests.support.world import SHARD, World, new_contact, opened
@@ -228,7 +227,7 @@ async def _naive_relay(world: World, stop: asyncio.Event) -> None:
         while not stop.is_set():
             rows = await connection.fetch("SELECT * FROM outbox WHERE place > $1 ORDER BY place", last)
             for row in rows:
-                columns = {name: row[name] for name in row.keys() if name not in ("created_at", "place")}
+                columns = {name: row[name] for name in dict(row) if name not in ("created_at", "place")}
                 await world.publisher.publish([world.outbox._record(_as_row(columns))])
                 last = row["place"]
             await asyncio.sleep(0.002)

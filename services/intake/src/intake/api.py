@@ -44,6 +44,8 @@ LAST_ID = "~"
 """Sorts after every id."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL's text has no place for a NUL."""
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
 
@@ -61,9 +63,9 @@ class Customer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field("", max_length=200)
-    address: str = Field("", max_length=320, description="Phone number, e-mail address or handle.")
-    note: str = Field("", max_length=4_000)
+    name: str = Field("", max_length=200, pattern=NO_NUL)
+    address: str = Field("", max_length=320, pattern=NO_NUL, description="Phone number, e-mail address or handle.")
+    note: str = Field("", max_length=4_000, pattern=NO_NUL)
 
 
 class ContactIn(BaseModel):
@@ -88,7 +90,9 @@ class ContactIn(BaseModel):
     channel: Channel
     priority: int | None = Field(None, ge=0, le=1_000, description="Higher wins; default: the queue's.")
     requirements: list[RequirementIn] = Field([], max_length=16)
-    external_id: str | None = Field(None, max_length=128, description="Your own id, given back as it is.")
+    external_id: str | None = Field(
+        None, max_length=128, pattern=NO_NUL, description="Your own id, given back as it is."
+    )
     customer: Customer | None = None
 
 

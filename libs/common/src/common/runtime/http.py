@@ -101,6 +101,7 @@ async def _http_error(_request: Request, error: Exception) -> Response:
         400: problems.MALFORMED_JSON,
         404: problems.NOT_FOUND,
         405: problems.METHOD_NOT_ALLOWED,
+        413: problems.TOO_LARGE,
         415: problems.UNSUPPORTED_MEDIA_TYPE,
     }
     return problems.answer(
@@ -122,10 +123,6 @@ async def _retryable(_request: Request, error: Exception) -> Response:
 
 async def _our_mistake(_request: Request, _error: Exception) -> Response:
     return problems.answer(problems.OUR_MISTAKE, "The request met a mistake of ours; nothing is known of its effect.")
-
-
-class _TooLarge(Exception):
-    pass
 
 
 class Edge:
@@ -158,13 +155,10 @@ class Edge:
         started = monotonic_s()
         with structlog.contextvars.bound_contextvars(correlation_id=correlation):
             refusal = _refusal(scope["method"], headers)
-            try:
-                if refusal is not None:
-                    await refusal(scope, receive, counted_send)
-                else:
-                    await self._app(scope, _capped(receive), counted_send)
-            except _TooLarge:
-                await problems.answer(problems.TOO_LARGE, "The body went on too long.")(scope, receive, counted_send)
+            if refusal is not None:
+                await refusal(scope, receive, counted_send)
+            else:
+                await self._app(scope, _capped(receive), counted_send)
         route = getattr(scope.get("route"), "path", "other")
         metrics.requests.labels(scope["method"], route, str(status)).inc()
         metrics.seconds.labels(scope["method"], route).observe(monotonic_s() - started)
@@ -192,7 +186,7 @@ def _capped(receive: Receive) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > BODY_BYTES_MAX:
-                raise _TooLarge
+                raise HTTPException(problems.TOO_LARGE.status, "The body went on too long.")
         return message
 
     return capped
