@@ -64,6 +64,10 @@ def process(platform: RunningPlatform, name: str) -> Known:
     return next(known for known in Pids(platform.home).alive() if known.name == name)
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 async def kill(platform: RunningPlatform, name: str) -> None:
     """kill -9, and wait until the supervisor has started it again: a new process under the same name."""
     known = process(platform, name)
@@ -132,7 +136,7 @@ async def test_a_router_that_was_stopped_past_its_lease_writes_nothing_when_it_g
         pid = process(own_platform, name).pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt", "it is not stopped"
+            assert state_of(pid) in "Tt", "it is not stopped"
             await next_reign(own_platform, shard, epoch)
         finally:
             os.kill(pid, signal.SIGCONT)

@@ -67,11 +67,11 @@ def _from_environment(_stack: ExitStack) -> Servers:
 
 
 def _from_docker(stack: ExitStack) -> Servers:
-    import docker
+    from docker.client import DockerClient
     from docker.errors import DockerException
 
     try:
-        docker.from_env(timeout=DOCKER_ANSWERS_WITHIN_S).ping()
+        DockerClient.from_env(timeout=DOCKER_ANSWERS_WITHIN_S).ping()
     except DockerException as why:
         raise Trouble(f"no Docker engine answers ({type(why).__name__})") from why
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")

@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from common.contracts.topics import CATALOGUE, SHARDS
+from common.contracts.topics import CATALOGUE, SHARDS, Topic
 from common.runtime.bus import Incoming, Outgoing, Place, incoming
 from common.runtime.failures import Retryable
 
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 PUBLISH_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 2.0
+TOPIC_EXISTS = 36
+"""Kafka's error code: another job was quicker."""
 RECORD_BYTES_MAX = 262_144
 FETCH_WAIT_MS = 500
 """Kafka answers a waiting fetch when a record arrives: this bounds an idle fetch and costs no latency."""
@@ -166,43 +168,42 @@ class KafkaBus:
 
 
 async def create_topics(bootstrap: str, *, prefix: str, replication: int = 1) -> list[str]:
-    """Create the catalogue's topics where they are missing; returns the names of those created.
+    """Create the catalogue's topics where they are missing; returns the names of those created, which can be used.
 
     Raises `Retryable` when Kafka is away, `ValueError` when a topic exists with another number of partitions.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
     await _start(admin)
+    wanted = {prefix + topic.name: topic for topic in CATALOGUE}
     try:
-        wanted = {prefix + topic.name: topic for topic in CATALOGUE}
-        there = set(await admin.list_topics())
-        for found in await admin.describe_topics(sorted(there & set(wanted))) if there & set(wanted) else []:
+        missing = sorted(set(wanted) - set(await admin.list_topics()))
+        answer = await admin.create_topics([_new_topic(name, wanted[name], replication) for name in missing])
+        made = [name for name, code, *_ in answer.topic_errors if code == 0]
+        failed = {name: code for name, code, *_ in answer.topic_errors if code not in (0, TOPIC_EXISTS)}
+        if failed:
+            raise Retryable(f"kafka refuses topics, by error code: {failed}")
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while set(wanted) - set(await admin.list_topics()):
+                await asyncio.sleep(0.05)
+        for found in await admin.describe_topics(sorted(wanted)):
             if len(found["partitions"]) != SHARDS:
                 raise ValueError(
                     f"topic {found['topic']} has {len(found['partitions'])} partitions, the catalogue says {SHARDS}:"
                     " move its facts to a new topic, or start with an empty Kafka"
                 )
-        missing = sorted(set(wanted) - there)
-        try:
-            await admin.create_topics(
-                [
-                    NewTopic(
-                        name,
-                        SHARDS,
-                        replication,
-                        topic_configs={"cleanup.policy": "compact"}
-                        if wanted[name].retention_hours is None
-                        else {"retention.ms": str((wanted[name].retention_hours or 0) * 3_600_000)},
-                    )
-                    for name in missing
-                ]
-            )
-        except TopicAlreadyExistsError:
-            log.info("topics_made_by_another", topics=missing)
-        return missing
-    except (KafkaError, OSError) as why:
+        return made
+    except (KafkaError, OSError, TimeoutError) as why:
         raise Retryable(f"kafka: {why!r}") from why
     finally:
-        await admin.close()
+        await _stop(admin)
+
+
+def _new_topic(name: str, topic: Topic, replication: int) -> NewTopic:
+    if topic.retention_hours is None:
+        configs = {"cleanup.policy": "compact"}
+    else:
+        configs = {"retention.ms": str(topic.retention_hours * 3_600_000)}
+    return NewTopic(name, SHARDS, replication, topic_configs=configs)
 
 
 async def _start(client: Any) -> None:
