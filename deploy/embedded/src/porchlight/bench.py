@@ -82,7 +82,7 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
     The floor: two PostgreSQL commits and two Kafka hops by bare asyncpg and aiokafka, one after the other.
     """
     integration = await prepare(clients)
-    floor_of = await _floor(running)
+    floor_of, close_floor = await _floor(running)
     crew = Crew()
     workers = [asyncio.create_task(crew.work(clients.desktop(f"bench-{n}"))) for n in range(AGENTS)]
     await asyncio.sleep(1.5)
@@ -107,6 +107,7 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
             f"round {number}: floor {f['p50']:.1f} / {f['p99']:.1f} ms, POST to offer {s['p50']:.1f} / {s['p99']:.1f} ms"
         )
     await _stop(workers)
+    await close_floor()
     below, above = percentiles(floors), percentiles(subjects)
     ratios = {name: (above[name] or 0) / (below[name] or 1) for name in ("p50", "p99")}
     best = {
@@ -212,7 +213,7 @@ async def _one_takeover(home: Home, connection: "asyncpg.Connection[asyncpg.Reco
     return took, int(zombie)
 
 
-async def _floor(running: Running) -> Callable[[], Awaitable[float]]:
+async def _floor(running: Running) -> tuple[Callable[[], Awaitable[float]], Callable[[], Awaitable[None]]]:
     names = [f"floor-{os.getpid()}-{n}" for n in (1, 2)]
     admin = AIOKafkaAdminClient(bootstrap_servers=running.kafka_bootstrap)
     await admin.start()
@@ -238,7 +239,13 @@ async def _floor(running: Running) -> Callable[[], Awaitable[float]]:
             await consumers[name].getone()
         return (time.perf_counter() - began) * 1000
 
-    return once
+    async def close() -> None:
+        await producer.stop()
+        for consumer in consumers.values():
+            await consumer.stop()
+        await connection.close()
+
+    return once, close
 
 
 async def _at_rate(work: Callable[[], Awaitable[Any]], rate: float, seconds: float) -> list[Any]:

@@ -43,14 +43,22 @@ def say(line: str) -> None:
     console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {line}")
 
 
-def supervise(home: Home, options: Options, when_ready: "asyncio.Future[Running] | None" = None) -> None:
+def supervise(home: Home, options: Options, *, demo: bool = False) -> None:
     """Run a platform in the foreground until it is told to stop."""
+    from porchlight.demo_loop import play_for_ever
 
     async def work() -> None:
         supervisor = Supervisor(home, options, say)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, supervisor.stopping.set)
-        await supervisor.run(lambda running: print_urls(running))
+        playing: list[asyncio.Task[None]] = []
+
+        def when_ready(running: Running) -> None:
+            print_urls(running)
+            if demo:
+                playing.append(asyncio.create_task(play_for_ever(home, say)))
+
+        await supervisor.run(when_ready, before_down=lambda: [task.cancel() for task in playing])
 
     asyncio.run(work())
 
@@ -63,6 +71,20 @@ def print_urls(running: Running) -> None:
         table.add_row(f"{name} API", getattr(running, name)[0] + "/docs")
     console.print(table)
     say("up: Ctrl-C or `porchlight down` stops it")
+
+
+@app.command
+def run(*, home: HomeFolder = DEFAULT_HOME, demo: bool = True, port_base: int = 8080) -> None:
+    """Start everything, play the demo day in a loop, and stop everything on Ctrl-C.
+
+    Parameters
+    ----------
+    demo
+        Without it nothing but the platform runs.
+    port_base
+        Services answer at +1 to +4, PostgreSQL and Kafka at +20 and +21; 0 takes free ports.
+    """
+    supervise(Home(home), Options(port_base=port_base), demo=demo)
 
 
 @app.command
@@ -375,3 +397,17 @@ def bench(
     from porchlight.benching import measure
 
     measure(what, home=home, json=json, times=times, say=say)
+
+
+@app.command
+def docs(folder: Path = Path("docs"), /) -> None:
+    """Write the generated pages again.
+
+    Parameters
+    ----------
+    folder
+        Where the pages lie.
+    """
+    from porchlight.generated_docs import write
+
+    write(folder)

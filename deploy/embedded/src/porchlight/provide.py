@@ -39,7 +39,11 @@ class Servers:
 def provide(say: Callable[[str], None]) -> Iterator[Servers]:
     """Servers while the block runs. `Trouble` when what was asked for is not there."""
     wanted = os.environ.get("PORCHLIGHT_TEST_BACKEND", "auto")
-    sources = {"env": [_from_environment], "docker": [_from_docker], "embedded": [_embedded]}
+    sources: dict[str, list[Callable[[ExitStack], Servers]]] = {
+        "env": [_from_environment],
+        "docker": [_from_docker],
+        "embedded": [_embedded],
+    }
     sources["auto"] = [_from_environment, _from_docker, _embedded]
     if wanted not in sources:
         raise Trouble(f"PORCHLIGHT_TEST_BACKEND={wanted}: use env, docker, embedded or auto")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -158,6 +159,9 @@ class Replay:
                 for offer in (inbox or {}).get("offers", []):
                     if offer["contact_id"] not in held:
                         held[offer["contact_id"]] = asyncio.create_task(self._take(desktop, offer))
+                for contact in (inbox or {}).get("contacts", []):
+                    if contact["state"] == "assigned" and contact["contact_id"] not in held:
+                        held[contact["contact_id"]] = asyncio.create_task(self._finish(desktop, contact))
         finally:
             end.cancel()
             await asyncio.gather(*held.values(), return_exceptions=True)
@@ -200,6 +204,12 @@ class Replay:
             self.tally.refused[why.kind] = self.tally.refused.get(why.kind, 0) + 1
             if contact_id in self.tally.answered:  # the customer left, or another session has it: it is over for us
                 self.tally.completed.setdefault(contact_id, time.monotonic())
+
+    async def _finish(self, desktop: Desktop, contact: dict[str, Any]) -> None:
+        """A contact that we hold and know nothing of: left from before we lost the line, or from an earlier run."""
+        with suppress(Refused):
+            await desktop.complete(contact)
+            self.tally.completed.setdefault(contact["contact_id"], time.monotonic())
 
     async def _call_of(self, contact_id: str) -> Call | None:
         """The call of a contact: an offer can be seen before the POST's answer is. None: not one of ours."""

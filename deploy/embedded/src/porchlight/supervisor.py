@@ -84,7 +84,9 @@ class Supervisor:
         self._children: list[Child] = []
         self.stopping = asyncio.Event()
 
-    async def run(self, when_ready: Callable[[Running], None]) -> None:
+    async def run(
+        self, when_ready: Callable[[Running], None], *, before_down: Callable[[], object] = lambda: None
+    ) -> None:
         """Bring everything up, call `when_ready`, watch until `stopping` is set, bring everything down."""
         self._home.make()
         with self._home.lock():
@@ -100,9 +102,12 @@ class Supervisor:
                 await asyncio.wait({stop, watcher}, return_when=asyncio.FIRST_COMPLETED)
                 stop.cancel()
             finally:
+                before_down()
                 if watcher is not None:
                     watcher.cancel()
+                self._say("stopping")
                 await self._down()
+                self._say("stopped")
 
     async def _up(self) -> Running:
         make_keys(self._home)

@@ -51,7 +51,7 @@ async def _main(settings: Settings) -> None:
         async def take_shard(shard: int) -> tuple[PostgresLedger, Reign] | None:
             return await take(dsn, shard=shard, owner=me, topics=topics)
 
-        def make_shard(ledger: PostgresLedger, reign: Reign) -> Shard:
+        def make_shard(ledger: PostgresLedger, reign: Reign, doubtful: bool) -> Shard:
             return Shard(
                 ledger=ledger,
                 reign=reign,
@@ -59,6 +59,7 @@ async def _main(settings: Settings) -> None:
                 publisher=publisher,
                 clock=clock,
                 topic_prefix=settings.topic_prefix,
+                doubtful=doubtful,
             )
 
         reigns = Reigns(

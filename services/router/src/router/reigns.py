@@ -21,7 +21,7 @@ AFTER_FAILURE_S = 0.3
 AFTER_GIVING_BACK_S = 1.0
 
 Take = Callable[[int], Awaitable[tuple[PostgresLedger, Reign] | None]]
-MakeShard = Callable[[PostgresLedger, Reign], Shard]
+MakeShard = Callable[[PostgresLedger, Reign, bool], Shard]
 
 
 class Reigns:
@@ -45,6 +45,7 @@ class Reigns:
         self._renew_every_s = renew_every_s
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._rest_until: dict[int, float] = {}
+        self._diverged: set[int] = set()
         self.shards: dict[int, Shard] = {}
         self.looked_at_s = 0.0
 
@@ -98,7 +99,7 @@ class Reigns:
             if taken is None:
                 return
             ledger, reign = taken
-            shard = self.shards[number] = self._make_shard(ledger, reign)
+            shard = self.shards[number] = self._make_shard(ledger, reign, number in self._diverged)
             metrics.takeovers.labels(str(number)).inc()
             log.info("reign_began", shard=number, epoch=reign.epoch, last_seq=reign.last_seq)
             await shard.run()
@@ -107,6 +108,7 @@ class Reigns:
             log.warning("reign_fenced", shard=number, why=str(why.exceptions[0]))
         except* Diverged as why:
             metrics.divergences.inc()
+            self._diverged.add(number)
             log.error("memory_diverged", shard=number, why=str(why.exceptions[0]))
         except* (Retryable, *AWAY) as why:
             log.warning("reign_cut_off", shard=number, why=repr(why.exceptions[0]))

@@ -30,9 +30,8 @@ UNPUBLISHED_MAX = 20_000
 PUBLISH_MAX = 200
 PUBLISH_BACK_OFF_S = 0.3
 FRESH_MS = 60_000
-"""A submission younger than this is surely in memory if we took it in before; an older one is looked up."""
-SUSPICIOUS_INPUTS = 20_000
-"""For so many inputs after a takeover every submission is looked up: what was read last may come again."""
+"""A submission younger than this is surely in memory if we took it in before, also after a rebuild, which brings back what
+ended in the last minutes; an older one is looked up."""
 
 
 class Shard:
@@ -47,7 +46,9 @@ class Shard:
         publisher: Publisher,
         clock: Clock,
         topic_prefix: str,
+        doubtful: bool = False,
     ) -> None:
+        """`doubtful`: memory was wrong in the last reign, so every submission is looked up."""
         self.reign = reign
         self._ledger = ledger
         self._bus = bus
@@ -57,7 +58,7 @@ class Shard:
         self._pending: deque[LogLine] = deque()
         self._wake = asyncio.Event()
         self._units_known: dict[str, int] = {}
-        self._suspicious = SUSPICIOUS_INPUTS
+        self._doubtful = doubtful
 
     async def run(self) -> None:
         """Reign. Raises `Fenced`, `Diverged` or `Retryable`: then memory is worth nothing any more."""
@@ -131,9 +132,8 @@ class Shard:
             for record in records
             if isinstance(record.fact, contacts.ContactSubmitted)
             and record.fact.contact_id not in self._state.contacts
-            and (self._suspicious > 0 or record.fact.accepted_at_ms < stale_ms)
+            and (self._doubtful or record.fact.accepted_at_ms < stale_ms)
         ]
-        self._suspicious = max(0, self._suspicious - len(records))
         return await self._ledger.known(doubtful) if doubtful else set()
 
     async def _commit(self, decided: Decided, records: Sequence[Incoming]) -> None:

@@ -177,7 +177,7 @@ async def create_topics(bootstrap: str, *, prefix: str, replication: int = 1) ->
     wanted = {prefix + topic.name: topic for topic in CATALOGUE}
     try:
         missing = sorted(set(wanted) - set(await admin.list_topics()))
-        answer = await admin.create_topics([_new_topic(name, wanted[name], replication) for name in missing])
+        answer: Any = await admin.create_topics([_new_topic(name, wanted[name], replication) for name in missing])
         made = [name for name, code, *_ in answer.topic_errors if code == 0]
         failed = {name: code for name, code, *_ in answer.topic_errors if code not in (0, TOPIC_EXISTS)}
         if failed:
