@@ -26,6 +26,7 @@ ROUNDS = 5
 ROUND_S = 4.0
 FLOOR_BYTES = b"x" * 400
 TAKEOVER_TIMEOUT_S = 20.0
+BALANCED_TIMEOUT_S = 30.0
 
 Say = Callable[[str], None]
 
@@ -166,7 +167,7 @@ async def takeover(clients: Clients, home: Home, running: Running, say: Say, *, 
     try:
         for number in range(2 * times):
             how = "kill" if number % 2 == 0 else "stop"
-            await asyncio.sleep(2.5)
+            await _balanced(connection)
             took, zombie = await _one_takeover(home, connection, how)
             zombies += zombie
             found[how].append(took)
@@ -183,6 +184,22 @@ async def takeover(clients: Clients, home: Home, running: Running, say: Say, *, 
         f" after SIGSTOP: p50 {result['stop']['p50']:.2f} s, max {result['stop']['max']:.2f} s; zombie writes {zombies}"
     )
     return {**result, "times": times, "zombie_writes": zombies}
+
+
+async def _balanced(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Wait until two live instances share the shards, and nothing has moved for a second: then one stands by."""
+    calm_since, last = time.perf_counter(), ""
+    deadline = time.perf_counter() + BALANCED_TIMEOUT_S
+    while time.perf_counter() < deadline:
+        now = await connection.fetchval("SELECT string_agg(owner || epoch, ',' ORDER BY shard) FROM shard_lease")
+        owners = await connection.fetch("SELECT owner, count(*) AS shards FROM shard_lease GROUP BY owner")
+        even = len(owners) > 1 and max(row["shards"] for row in owners) - min(row["shards"] for row in owners) <= 1
+        if now != last or not even:
+            calm_since, last = time.perf_counter(), now
+        if time.perf_counter() - calm_since > 1.0:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the routers do not share the shards: is there a second one?")
 
 
 async def _one_takeover(home: Home, connection: "asyncpg.Connection[asyncpg.Record]", how: str) -> tuple[float, int]:

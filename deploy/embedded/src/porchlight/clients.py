@@ -4,15 +4,15 @@ They write a journal line before each send and after each answer, so that what t
 """
 
 import asyncio
-import json
+import json as json_text
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import aiohttp
 
 from common.runtime.clock import new_id
 
@@ -20,7 +20,7 @@ RETRIES_MAX = 60
 """Tries of one request while the platform is away; with the back-off below that is about half a minute."""
 BACK_OFF_S = 0.5
 LONG_POLL_S = 25
-AWAY = (httpx.TransportError,)
+AWAY = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 
 
 class Journal:
@@ -32,7 +32,7 @@ class Journal:
     def note(self, what: str, **fields: Any) -> None:
         """One line, with the wall clock in milliseconds."""
         if self._file is not None:
-            self._file.write(json.dumps({"what": what, "at_ms": time.time_ns() // 1_000_000, **fields}) + "\n")
+            self._file.write(json_text.dumps({"what": what, "at_ms": time.time_ns() // 1_000_000, **fields}) + "\n")
 
     def close(self) -> None:
         """No more lines."""
@@ -58,13 +58,26 @@ class Refused(Exception):
         return str(self.problem.get("type", "")).rpartition(":")[2]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; an empty body is an empty object."""
+        return json_text.loads(self.content) if self.content else {}
+
+
 @dataclass(slots=True)
 class Caller:
     """Sends requests to any of several instances, again to the next one when one is away."""
 
     urls: list[str]
     credential: str
-    http: httpx.AsyncClient
+    http: aiohttp.ClientSession
     turn: int = 0
 
     async def send(
@@ -75,20 +88,21 @@ class Caller:
         json: Any = None,
         headers: dict[str, str] | None = None,
         timeout_s: float = 10.0,
-    ) -> httpx.Response:
+    ) -> Answer:
         """The answer, whatever its status but 503. Raises `GaveUp`."""
         for number in range(RETRIES_MAX):
             url = self.urls[self.turn % len(self.urls)]
             try:
-                answer = await self.http.request(
+                async with self.http.request(
                     method,
                     url + path,
                     json=json,
                     headers={"Authorization": f"Bearer {self.credential}", **(headers or {})},
-                    timeout=timeout_s,
-                )
-                if answer.status_code != 503:
-                    return answer
+                    timeout=aiohttp.ClientTimeout(total=timeout_s),
+                ) as answer:
+                    content = await answer.read()
+                if answer.status != 503:
+                    return Answer(status_code=answer.status, headers=answer.headers, content=content)
             except AWAY:
                 pass  # another instance, or the same one when it is back
             self.turn += 1
@@ -96,11 +110,11 @@ class Caller:
         raise GaveUp(f"{method} {path} got no answer from {self.urls}")
 
 
-def expect(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
+def expect(answer: Answer, *statuses: int) -> dict[str, Any]:
     """The JSON of an answer with one of the statuses. Raises `Refused`."""
     if answer.status_code not in statuses:
-        raise Refused(answer.status_code, answer.json() if answer.content else {})
-    return dict(answer.json()) if answer.content else {}
+        raise Refused(answer.status_code, answer.json())
+    return dict(answer.json())
 
 
 class Integration:
@@ -267,7 +281,7 @@ class Clients:
         self._api_key = api_key
         self._token = token
         self.journal = journal or Journal(None)
-        self._open: list[httpx.AsyncClient] = []
+        self._open: list[aiohttp.ClientSession] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -276,7 +290,7 @@ class Clients:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for http in self._open:
-            await http.aclose()
+            await http.close()
         self.journal.close()
 
     def integration(self) -> Integration:
@@ -296,8 +310,8 @@ class Clients:
             *(Caller(list(self._urls[name]), token, self._http()) for name in ("router", "presence", "reporting"))
         )
 
-    def _http(self) -> httpx.AsyncClient:
-        """A small pool for each client: a large one searches all its connections for every request."""
-        http = httpx.AsyncClient(limits=httpx.Limits(max_connections=None, max_keepalive_connections=20))
+    def _http(self) -> aiohttp.ClientSession:
+        """A session for each client, as each would be a program of its own."""
+        http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._open.append(http)
         return http

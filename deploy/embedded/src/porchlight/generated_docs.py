@@ -77,12 +77,17 @@ def _problems() -> str:
         "reporting": reporting.errors.PROBLEMS,
     }
     for service, problems in own.items():
-        lines += ["", f"## {service.capitalize()}", "", "| name | status | meaning | way out |", "| --- | --- | --- | --- |"]
+        lines += [
+            "",
+            f"## {service.capitalize()}",
+            "",
+            "| name | status | meaning | way out |",
+            "| --- | --- | --- | --- |",
+        ]
         lines += [f"| `{p.name}` | {p.status} | {p.title} | {p.way_out} |" for p in problems]
     return "\n".join(lines) + "\n"
 
 
 def _states() -> str:
-    return f"{NOTE}\n# States of a contact\n\nEach transition is one fact, drawn from the router's table.\n\n```mermaid\n{picture()}\n```\n"
-
-
+    about = "Each transition is one fact, drawn from the router's table."
+    return f"{NOTE}\n# States of a contact\n\n{about}\n\n```mermaid\n{picture()}\n```\n"
