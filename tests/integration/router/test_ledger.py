@@ -1,0 +1,162 @@
+"""The judge: what one call of `commit_batch` lets through and what it refuses."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from common.contracts.topics import shard_of
+from common.runtime.failures import Retryable
+from router.adapters.leases import Leases
+from router.adapters.ledger import PostgresLedger, take
+from router.batch import make_batch
+from router.core import State, inputs, step
+from router.core.invariants import check
+from router.ports import Assigned, Batch, Diverged, Fenced, Reign
+from tests.integration.conftest import Place
+from tests.support.builders import arrived, asked, queue, seen
+
+SHARD = shard_of("p")
+
+
+class Table:
+    """A core and its ledger."""
+
+    def __init__(self, ledger: PostgresLedger, reign: Reign, router: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.ledger, self.reign, self.router = ledger, reign, router
+        self.state = State()
+        self.known: dict[str, int] = {}
+
+    def play(self, *told: inputs.Input, now_ms: int = 100) -> Batch:
+        decided = [(one, now_ms) for what in told for one in step(self.state, what, now_ms)]
+        return make_batch(self.state, self.reign, decided, self.known)
+
+    async def commit(self, *told: inputs.Input, now_ms: int = 100) -> None:
+        await self.ledger.commit(self.reign, self.play(*told, now_ms=now_ms))
+
+
+@pytest.fixture
+async def table(place: Place) -> AsyncIterator[Table]:
+    router = await asyncpg.connect(place.dsns["router"])
+    await router.execute("TRUNCATE unit_use, assignment, contact, agent, agent_unit, routing_log, queue, parked")
+    await router.execute("UPDATE shard_lease SET epoch = 0, last_seq = 0, published_seq = 0, input_offsets = '{}'")
+    row = ("billing", "p", SHARD, 1, "[]", 0, 20_000, 0, 15_000, 20_000)
+    await router.execute("INSERT INTO queue VALUES ($1,$2,$3,$4,$5::jsonb,$6,$7,$8,$9,$10)", *row)
+    taken = await take(place.dsns["router"], shard=SHARD, owner="t", topics=["contacts.v1"])
+    assert taken is not None
+    table = Table(*taken, router)
+    step(table.state, inputs.QueueSet(queue=queue()), 0)
+    yield table
+    await table.ledger.close()
+    await router.close()
+
+
+async def test_a_batch_writes_log_contact_assignment_and_units_together(table: Table) -> None:
+    await table.commit(seen(), arrived())
+
+    log = await table.router.fetch("SELECT seq, epoch, type FROM routing_log ORDER BY seq")
+    assert [(row["seq"], row["epoch"], row["type"]) for row in log] == [
+        (1, 1, "agent.routing_changed"),
+        (2, 1, "contact.queued"),
+        (3, 1, "offer.made"),
+    ]
+    assert await table.router.fetchval("SELECT count(*) FROM unit_use WHERE contact_id = 'c1'") == 6
+    assert await table.router.fetchval("SELECT state FROM contact") == "offered"
+    assert table.reign.last_seq == 3
+
+
+async def test_a_rebuild_gives_the_state_that_was_committed(table: Table) -> None:
+    await table.commit(seen("ann"), seen("bob", presence="break"), arrived("c1", channel="chat"), arrived("c2"))
+    await table.commit(asked("accept"), now_ms=200)
+    await table.commit(asked("complete"), arrived("c3", channel="email"), now_ms=300)
+
+    again = await table.ledger.rebuild(now_ms=400)
+
+    check(again)
+    assert again.contacts == table.state.contacts
+    assert again.agents == table.state.agents
+    assert set(again.ended) == {"c1"}
+    told = asked("decline", contact_id="c3", command_id="d")
+    assert step(again, told, 500) == step(table.state, told, 500)
+
+
+async def test_a_batch_of_an_older_epoch_is_refused_whole(table: Table) -> None:
+    await table.router.execute("UPDATE shard_lease SET epoch = epoch + 1 WHERE shard = $1", SHARD)
+
+    with pytest.raises(Fenced):
+        await table.commit(seen(), arrived())
+
+    assert await table.router.fetchval("SELECT count(*) FROM routing_log") == 0
+    assert await table.router.fetchval("SELECT count(*) FROM contact") == 0
+
+
+async def test_a_batch_at_another_place_in_the_log_is_refused(table: Table) -> None:
+    table.reign.last_seq = 7
+
+    with pytest.raises(Fenced):
+        await table.commit(seen())
+
+
+async def test_a_second_live_assignment_is_refused(table: Table) -> None:
+    await table.commit(seen(), arrived())
+    await table.router.execute("INSERT INTO agent_unit SELECT 'bob', n FROM generate_series(1, 6) n")
+    offer = Assigned(contact_id="c1", attempt=2, agent_id="bob", units=(1,), released_at_ms=None)
+    twice = Batch(
+        log=[],
+        new_contacts=[],
+        contacts=[],
+        agents=[],
+        capacities=[],
+        released=[],
+        assigned=[offer],
+    )
+
+    with pytest.raises(Diverged, match="one_live_assignment"):
+        await table.ledger.commit(table.reign, twice)
+
+
+async def test_a_unit_is_used_once(table: Table) -> None:
+    await table.commit(seen(), arrived())
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await table.router.execute("INSERT INTO unit_use VALUES ('ann', 1, 'c1', 1)")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await table.router.execute("INSERT INTO unit_use VALUES ('ann', 7, 'c1', 1)")
+
+
+async def test_a_contact_that_was_taken_in_before_is_known(table: Table) -> None:
+    await table.commit(arrived("c1"), arrived("c2"))
+
+    assert await table.ledger.known(["c1", "c9"]) == {"c1"}
+
+
+async def test_after_a_broken_connection_the_next_reign_sees_what_was_committed(table: Table, place: Place) -> None:
+    await table.commit(seen(), arrived())
+    await table.router.execute(
+        "SELECT pg_terminate_backend(backend_pid, 1000) FROM shard_lease WHERE shard = $1", SHARD
+    )
+
+    with pytest.raises(Retryable):
+        await table.commit(asked("accept"))
+
+    taken = await take(place.dsns["router"], shard=SHARD, owner="next", topics=["contacts.v1"])
+    assert taken is not None
+    ledger, reign = taken
+    again = await ledger.rebuild(now_ms=200)
+    assert (reign.epoch, reign.last_seq, again.contacts["c1"].state) == (2, 3, "offered")
+    await ledger.close()
+
+
+async def test_a_shard_that_is_held_is_not_taken_and_a_broken_lock_is(table: Table, place: Place) -> None:
+    dsn = place.dsns["router"]
+    assert await take(dsn, shard=SHARD, owner="other", topics=[]) is None
+    leases = Leases(dsn=dsn, me="other")
+    seen_leases, _ = await leases.look()
+    assert [lease.locked for lease in seen_leases if lease.shard == SHARD] == [True]
+
+    await leases.break_open(SHARD)
+    taken = await take(dsn, shard=SHARD, owner="other", topics=[])
+
+    assert taken is not None and taken[1].epoch == table.reign.epoch + 1
+    await taken[0].close()
+    await leases.close()
