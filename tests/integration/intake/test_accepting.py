@@ -1,0 +1,130 @@
+"""Acceptance on real PostgreSQL: one contact a key, and nothing that was promised is forgotten."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.runtime.clock import new_id
+from common.runtime.failures import Retryable
+from common.testing.clock import ManualClock
+from intake.adapters.projections import Reconciler
+from intake.domain import Receipt, Refused
+from tests.integration.conftest import Place
+from tests.support.world import World, new_contact, opened
+
+
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
+    import asyncpg
+
+    for service, tables in (("intake", "contact, personal, idempotency_key, outbox, queue"), ("router", "queue")):
+        connection = await asyncpg.connect(place.dsns[service])
+        await connection.execute(f"TRUNCATE {tables} CASCADE")
+        await connection.close()
+    async with opened(dsns=place.dsns, bootstrap=place.bootstrap, prefix=place.prefix, relay=False) as world:
+        yield world
+
+
+async def count(world: World, table: str) -> int:
+    async with world.pool.acquire() as connection:
+        return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+async def test_concurrent_posts_with_one_key_are_one_contact(world: World) -> None:
+    key = new_id()
+
+    answers = await asyncio.gather(*(world.accepting.accept(new_contact(key)) for _ in range(20)))
+
+    receipts = [answer for answer in answers if isinstance(answer, Receipt)]
+    assert len(receipts) == 20 and len({receipt.contact_id for receipt in receipts}) == 1
+    assert sum(not receipt.replayed for receipt in receipts) == 1
+    assert await count(world, "contact") == await count(world, "outbox") == 1
+
+
+async def test_many_posts_share_few_commits(world: World) -> None:
+    await world.post()
+    before = await _commits(world)
+
+    await asyncio.gather(*(world.accepting.accept(new_contact(new_id())) for _ in range(200)))
+
+    assert await count(world, "contact") == 201
+    assert await _commits(world) - before < 60
+
+
+async def _commits(world: World) -> int:
+    async with world.pool.acquire() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        return int(await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM contact"))
+
+
+async def test_personal_data_is_in_its_own_table_only(world: World) -> None:
+    import dataclasses
+
+    contact = dataclasses.replace(new_contact(new_id()), customer='{"name": "Canary-Ada-5551234"}')
+    await world.accepting.accept(contact)
+
+    async with world.pool.acquire() as connection:
+        for table in ("contact", "outbox", "idempotency_key"):
+            found = await connection.fetchval(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%5551234%'")
+            assert found == 0, table
+        values = await connection.fetch("SELECT value FROM outbox")
+        assert not any(b"Canary" in row["value"] for row in values)
+        assert await connection.fetchval("SELECT count(*) FROM personal WHERE customer::text LIKE '%5551234%'") == 1
+
+
+async def test_what_nobody_queued_is_submitted_again_and_again_until_somebody_does(world: World) -> None:
+    contact_id = await world.post()
+    clock = ManualClock(world.clock.now_ms())
+    reconciler = Reconciler(pool=world.pool, clock=clock, after_ms=3_000)
+    async with world.pool.acquire() as connection:
+        in_time = await reconciler.reconcile()
+        clock.advance(4_000)
+        still_in_outbox = await reconciler.reconcile()
+        await connection.execute("DELETE FROM outbox")  # acknowledged by Kafka, and lost by it
+        repeated = await reconciler.reconcile()
+        key = await connection.fetchval("SELECT key FROM outbox")
+        await connection.execute("DELETE FROM outbox")
+        too_soon = await reconciler.reconcile()
+        clock.advance(4_000)
+        again = await reconciler.reconcile()
+        await connection.execute("DELETE FROM outbox")
+        await connection.execute("UPDATE contact SET state = 'queued'")
+        clock.advance(4_000)
+        confirmed = await reconciler.reconcile()
+
+    assert (in_time, still_in_outbox, repeated, too_soon, again, confirmed) == (0, 0, 1, 0, 1, 0)
+    assert key == contact_id
+
+
+async def test_a_cancellation_that_ended_nothing_is_repeated(world: World) -> None:
+    contact_id = await world.post()
+    contacts = world.accepting._contacts
+    clock = ManualClock(world.clock.now_ms())
+    first = await contacts.cancel(
+        contact_id=contact_id, client_id="world", reason="customer_gave_up", at_ms=clock.now_ms()
+    )
+    second = await contacts.cancel(
+        contact_id=contact_id, client_id="world", reason="customer_gave_up", at_ms=clock.now_ms()
+    )
+    stranger = await contacts.cancel(
+        contact_id=contact_id, client_id="other", reason="customer_gave_up", at_ms=clock.now_ms()
+    )
+    async with world.pool.acquire() as connection:
+        await connection.execute("DELETE FROM outbox")
+        await connection.execute("UPDATE contact SET state = 'queued'")
+        clock.advance(4_000)
+        repeated = await Reconciler(pool=world.pool, clock=clock, after_ms=3_000).reconcile()
+        kinds = [row["type"] for row in await connection.fetch("SELECT type FROM outbox")]
+
+    assert first is not None and not isinstance(first, Refused)
+    assert second is None
+    assert isinstance(stranger, Refused) and stranger.reason == "not_found"
+    assert (repeated, kinds) == (1, ["contact.cancel_requested"])
+
+
+async def test_with_the_database_away_nothing_is_promised(world: World) -> None:
+    world.pool.terminate()
+
+    with pytest.raises(Retryable):
+        await world.accepting.accept(new_contact(new_id()))
