@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from router.core import State, inputs, outputs, step
 from router.core.invariants import check
@@ -97,6 +97,14 @@ class Routing(RuleBasedStateMachine):
         self.now_ms, self.number = 1_000, 0
         step(self.state, inputs.QueueSet(queue=queue(wrap_up_ms=0)), 0)
         step(self.state, inputs.QueueSet(queue=queue("slow", wrap_up_ms=4_000)), 0)
+
+    @initialize()
+    def everybody_is_there(self) -> None:
+        for name in AGENTS:
+            self.now_ms += 10
+            told = seen(name, skills=tuple((skill, 60) for skill in SKILLS))
+            self.naive.told_agent(told, self.now_ms)
+            self.tell(told)
 
     def tell(self, told: inputs.Input) -> None:
         for one in step(self.state, told, self.now_ms):

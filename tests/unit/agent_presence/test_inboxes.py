@@ -83,6 +83,7 @@ async def test_an_answer_reaches_who_asked_and_the_first_one_counts() -> None:
     fold(inboxes, refused, seq=3)
 
     assert await asyncio.wait_for(future, 1) == "done"
+    inboxes.stop_expecting("ann", "k")
     assert await inboxes.expect_answer("ann", "k") == "done"
 
 

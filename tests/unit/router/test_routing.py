@@ -101,15 +101,23 @@ def test_the_longest_idle_agent_is_asked() -> None:
     assert offers(decided) == [("c1", "bob")]
 
 
-def test_work_resets_the_idle_clock_and_a_missed_offer_does_not() -> None:
+def test_work_resets_the_idle_clock() -> None:
     state, _ = play(seen("ann"), now_ms=10)
     play(seen("bob"), state=state, now_ms=20)
-    play(arrived("c1"), state=state, now_ms=30)
-    play(asked("decline"), state=state, now_ms=40)
-    play(asked("accept", agent_id="bob", attempt=2), state=state, now_ms=50)
-    play(asked("complete", agent_id="bob", attempt=2), state=state, now_ms=60)
+    play(arrived("c1"), asked("accept"), state=state, now_ms=30)
+    play(asked("complete"), state=state, now_ms=60)
 
     _, decided = play(arrived("c2"), state=state, now_ms=70)
+
+    assert offers(decided) == [("c2", "bob")]
+
+
+def test_a_missed_offer_does_not_reset_the_idle_clock() -> None:
+    state, _ = play(seen("ann", skills=(("rare", 1),)), now_ms=10)
+    play(seen("bob"), arrived("c1", requirements=(("rare", 1),)), state=state, now_ms=20)
+    play(asked("decline"), state=state, now_ms=40)
+
+    _, decided = play(arrived("c2"), state=state, now_ms=50)
 
     assert offers(decided) == [("c2", "ann")]
 
