@@ -60,14 +60,19 @@ async def _keep(_connection: Connection) -> None:
     """Nothing of ours changes a session, so a connection that comes back needs no reset, and no round trip for it."""
 
 
-async def open_connection(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """One raw connection. Raises `Retryable` when the database is away."""
+async def open_connection(dsn: str, *, name: str, durable: bool = True) -> "asyncpg.Connection[asyncpg.Record]":
+    """One raw connection. Raises `Retryable` when the database is away.
+
+    Not `durable`: a commit does not wait for the disk. For what a crash may take back because it is derived again (a
+    read model together with its position) or means nothing afterwards (a sign of life).
+    """
+    settings = server_settings(name) if durable else {**server_settings(name), "synchronous_commit": "off"}
     try:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings=server_settings(name),
+            server_settings=settings,
         )
     except AWAY as why:
         raise Retryable(f"database: {why!r}") from why

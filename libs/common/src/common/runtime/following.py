@@ -77,7 +77,7 @@ class Follower:
                 self.leads = False
 
     async def _lead(self) -> None:
-        connection = await open_connection(self._dsn, name=f"{self._name}-follower")
+        connection = await open_connection(self._dsn, name=f"{self._name}-follower", durable=False)
         try:
             lock = crc32(f"follower/{self._name}".encode())
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):

@@ -71,5 +71,5 @@ class Leases:
 
     async def _open(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None:
-            self._connection = await open_connection(self._dsn, name="router-leases")
+            self._connection = await open_connection(self._dsn, name="router-leases", durable=False)
         return self._connection
