@@ -27,6 +27,7 @@ ROUND_S = 4.0
 FLOOR_BYTES = b"x" * 400
 TAKEOVER_TIMEOUT_S = 20.0
 BALANCED_TIMEOUT_S = 30.0
+FINISH_MAX_S = 30.0
 
 Say = Callable[[str], None]
 
@@ -48,11 +49,25 @@ class Crew:
                 for offer in (inbox or {}).get("offers", []):
                     self.offered.setdefault(offer["contact_id"], time.perf_counter())
                     await desktop.accept(offer)
-                    await desktop.complete(offer)
-                    self.completed[offer["contact_id"]] = time.perf_counter()
+                    await self._complete(desktop, offer)
+                for contact in (inbox or {}).get("contacts", []):
+                    if contact["state"] == "assigned":  # left from before the line was lost
+                        await self._complete(desktop, contact)
+                if inbox is not None and inbox["routing_state"] == "not_responding":
+                    await desktop.set_presence("available")
             except Refused as why:
                 if why.kind == "session-over":
                     await desktop.sign_in()
+
+    async def _complete(self, desktop: Desktop, contact: dict[str, Any]) -> None:
+        await desktop.complete(contact)
+        self.completed[contact["contact_id"]] = time.perf_counter()
+
+    async def finish(self) -> None:
+        """Wait, within a bound, until everything that was posted is completed."""
+        deadline = time.perf_counter() + FINISH_MAX_S
+        while set(self.posted) - set(self.completed) and time.perf_counter() < deadline:
+            await asyncio.sleep(0.05)
 
     async def post(self, integration: Integration) -> None:
         """One contact."""
@@ -107,6 +122,7 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
         say(
             f"round {number}: floor {f['p50']:.1f} / {f['p99']:.1f} ms, POST to offer {s['p50']:.1f} / {s['p99']:.1f} ms"
         )
+    await crew.finish()
     await _stop(workers)
     await close_floor()
     below, above = percentiles(floors), percentiles(subjects)
@@ -149,7 +165,7 @@ async def throughput(clients: Clients, say: Say, *, seconds: float = 20.0, agent
     own = os.times()
     mine = (own.user + own.system - cpu.user - cpu.system) / seconds
     await _stop(posters)
-    await asyncio.sleep(2)
+    await crew.finish()
     await _stop(workers)
     say(f"{lives:.0f} whole lives a second on {os.cpu_count()} cores, the load itself used {mine:.2f} of a core")
     return {"lives_per_s": lives, "cores": os.cpu_count(), "load_cores": mine, "agents": agents, "seconds": seconds}
@@ -174,7 +190,9 @@ async def takeover(clients: Clients, home: Home, running: Running, say: Say, *, 
             if number % 10 == 9:
                 say(f"{number + 1} of {2 * times} takeovers")
     finally:
-        await _stop([load, *workers])
+        await _stop([load])
+        await crew.finish()
+        await _stop(workers)
         await connection.close()
     result = {
         name: {**percentiles(values), "max": max(values), "values": sorted(values)} for name, values in found.items()

@@ -147,7 +147,7 @@ class Replay:
 
     async def _work(self, shift: Shift) -> None:
         """An agent: there for the shift, answers what is offered, works for the recorded time."""
-        await self._until(min(shift.start_s, self._begin_s) if shift.start_s < self._begin_s else shift.start_s)
+        await self._until(shift.start_s)
         desktop = self._clients.desktop(f"crew-{shift.agent}")
         await desktop.sign_in()
         end = asyncio.create_task(self._end_of(shift))
