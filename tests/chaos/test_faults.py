@@ -6,6 +6,7 @@ Each test proves that its fault really happened.
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -119,12 +120,27 @@ async def next_reign(platform: RunningPlatform, shard: int, epoch: int) -> None:
     await eventually(look, within_s=15, what=f"shard {shard} has an epoch after {epoch}")
 
 
+async def shared_evenly(platform: RunningPlatform) -> None:
+    """Both routers own half of the shards, and none moves any more."""
+
+    async def look() -> bool:
+        async with router_tables(platform) as connection:
+            rows = [await connection.fetch("SELECT shard, owner, epoch FROM shard_lease ORDER BY 1")]
+            await asyncio.sleep(4)
+            rows.append(await connection.fetch("SELECT shard, owner, epoch FROM shard_lease ORDER BY 1"))
+        shares = Counter(row["owner"] for row in rows[1])
+        return rows[0] == rows[1] and sorted(shares.values()) == [6, 6]
+
+    await eventually(look, within_s=30, what="two routers share the shards evenly")
+
+
 async def test_a_killed_router_is_taken_over(own_platform: RunningPlatform, tmp_path: Path) -> None:
     async with under_load(own_platform, tmp_path) as load:
         name, epoch = await owner_of(own_platform, shard_of(load.name))
         await kill(own_platform, name)
         await next_reign(own_platform, shard_of(load.name), epoch)
     await log_says(own_platform, "supervisor", f"{name} ended with -9")
+    await shared_evenly(own_platform)
 
 
 async def test_a_router_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(
@@ -149,6 +165,7 @@ async def test_a_router_that_was_stopped_past_its_lease_writes_nothing_when_it_g
         )
     assert late == 0
     await log_says(own_platform, name, "reign_cut_off")
+    await shared_evenly(own_platform)
 
 
 async def test_a_killed_kafka_loses_and_doubles_nothing(own_platform: RunningPlatform, tmp_path: Path) -> None:

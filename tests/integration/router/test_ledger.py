@@ -154,7 +154,7 @@ async def test_a_shard_that_is_held_is_not_taken_and_a_broken_lock_is(table: Tab
     seen_leases, _ = await leases.look()
     assert [lease.locked for lease in seen_leases if lease.shard == SHARD] == [True]
 
-    await leases.break_open(SHARD)
+    await leases.break_open([SHARD])
     taken = await take(dsn, shard=SHARD, owner="other", topics=[])
 
     assert taken is not None and taken[1].epoch == table.reign.epoch + 1

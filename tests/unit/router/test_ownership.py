@@ -66,14 +66,36 @@ def test_after_a_pause_of_our_own_stillness_proves_nothing() -> None:
     assert plan.break_open == ()
 
 
-def test_surplus_is_given_back_when_another_instance_lives() -> None:
-    watch = Watch(me="a", takeover_s=1.5)
+def looks(watch: Watch, *, mine: set[int], other_moves: bool, times: int, start_s: float = 10.0) -> list[Plan]:
+    """Plans of looks a tenth of a second apart, with another instance that lives or is dead."""
     everything = set(range(SHARDS))
+    return [
+        watch.plan(
+            leases(locked=everything, counter=n),
+            {"a": n, "b": n if other_moves else 1},
+            mine=mine,
+            now_s=start_s + n / 10,
+        )
+        for n in range(times)
+    ]
 
-    watch.plan(leases(locked=everything), {"a": 1, "b": 1}, mine=everything, now_s=10.0)
-    plan = watch.plan(leases(locked=everything), {"a": 2, "b": 2}, mine=everything, now_s=10.1)
 
-    assert plan.give_back == tuple(range(6, SHARDS))
+def test_surplus_is_given_back_when_another_instance_lives_on() -> None:
+    plans = looks(Watch(me="a", takeover_s=1.5), mine=set(range(SHARDS)), other_moves=True, times=37)
+
+    assert [n for n, plan in enumerate(plans) if plan.give_back] == [35, 36]
+    assert plans[-1].give_back == tuple(range(6, SHARDS))
+
+
+def test_a_dead_instance_never_moves_a_shard_not_even_when_we_are_slow_to_look() -> None:
+    watch = Watch(me="a", takeover_s=1.5)
+    mine = set(range(SHARDS))
+    plans = looks(watch, mine=mine, other_moves=False, times=60)
+
+    for round_no in range(20):  # each look comes late, as on a machine that is busy
+        plans += looks(watch, mine=mine, other_moves=False, times=3, start_s=20 + 2 * round_no)
+
+    assert not [plan for plan in plans if plan.give_back]
 
 
 def test_an_instance_that_is_gone_takes_no_share() -> None:

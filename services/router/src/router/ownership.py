@@ -10,6 +10,9 @@ INSTANCE_FORGOTTEN_S = 60.0
 """After so long its row is deleted, so that restarts leave nothing behind."""
 LEFT_OVER_S = 0.2
 """A free shard that nobody with room took for so long is taken beyond the fair share."""
+SURPLUS_S = 3.5
+"""Surplus is given back after it lasted for so long: longer than an instance that just died still takes a share, so that
+shards do not go to and fro."""
 BLIND_S = 0.6
 """After a pause of our own between two looks, stillness proves nothing: the watch starts anew."""
 
@@ -42,14 +45,13 @@ class Watch:
     leases: dict[int, tuple[int, float]] = field(default_factory=dict)
     instances: dict[str, tuple[int, float]] = field(default_factory=dict)
     free_since: dict[int, float] = field(default_factory=dict)
+    surplus_since: float = 0.0
     looked_at: float = 0.0
 
     def plan(self, leases: Sequence[Lease], instances: dict[str, int], *, mine: set[int], now_s: float) -> Plan:
         """What to do after one look at all leases and all instances' counters."""
         if now_s - self.looked_at > BLIND_S:
-            self.leases.clear()
-            self.instances.clear()
-            self.free_since.clear()
+            self._begin_anew(now_s)
         self.looked_at = now_s
         share = ceil(len(leases) / max(1, self._alive(instances, now_s)))
         take: list[int] = []
@@ -67,8 +69,21 @@ class Watch:
                 self.free_since.pop(lease.shard, None)
                 if self._stands_still(lease, now_s):
                     broken.append(lease.shard)
-        surplus = sorted(mine)[share:] if not take and not broken else []
+        surplus = sorted(mine)[share:]
+        if not surplus or take or broken:
+            self.surplus_since = now_s
+        if now_s - self.surplus_since < SURPLUS_S:
+            surplus = []
         return Plan(take=tuple(take), break_open=tuple(broken), give_back=tuple(surplus))
+
+    def _begin_anew(self, now_s: float) -> None:
+        """Forget what stood still while we did not look. Who was gone before stays gone until it moves."""
+        self.leases.clear()
+        self.free_since.clear()
+        self.surplus_since = now_s
+        for name, (counter, since) in self.instances.items():
+            if self.looked_at - since < INSTANCE_GONE_S:
+                self.instances[name] = (counter, now_s)
 
     def _stands_still(self, lease: Lease, now_s: float) -> bool:
         counter, since = self.leases.get(lease.shard, (-1, now_s))

@@ -69,7 +69,7 @@ class Reigns:
         while True:
             now_s = monotonic_s()
             if now_s - renewed_at >= self._renew_every_s:
-                await self._leases.renew({n: shard.reign.epoch for n, shard in self.shards.items()})
+                await self._renew()
                 renewed_at = now_s
                 for name in self._watch.long_gone():
                     await self._leases.forget_instance(name)
@@ -78,12 +78,22 @@ class Reigns:
             metrics.shards_owned.set(len(self.shards))
             await asyncio.sleep(self._scan_every_s)
 
+    async def _renew(self) -> None:
+        """Renew, and let go of shards that another reign has taken: one that has nothing to commit would never notice."""
+        epochs = {number: shard.reign.epoch for number, shard in self.shards.items()}
+        for number in sorted(set(epochs) - await self._leases.renew(epochs)):
+            shard, task = self.shards.get(number), self._tasks.get(number)
+            if shard is not None and task is not None and shard.reign.epoch == epochs[number]:
+                log.warning("reign_lost", shard=number, epoch=epochs[number])
+                task.cancel()
+
     async def _look(self) -> None:
         leases, instances = await self._leases.look()
         now_s = self.looked_at_s = monotonic_s()
         plan = self._watch.plan(leases, instances, mine=set(self._tasks), now_s=now_s)
-        for shard in plan.break_open:
-            await self._leases.break_open(shard)
+        if plan.break_open:
+            log.warning("reigns_broken_open", shards=plan.break_open)
+            await self._leases.break_open(plan.break_open)
         for shard in (*plan.break_open, *plan.take):
             if self._rest_until.get(shard, 0.0) <= now_s and shard not in self._tasks:
                 self._tasks[shard] = asyncio.create_task(self._reign(shard))

@@ -1,5 +1,7 @@
 """Lease rows and instance counters on PostgreSQL, over one connection of their own."""
 
+from collections.abc import Sequence
+
 import asyncpg
 
 from common.runtime.database import open_connection
@@ -18,6 +20,7 @@ WITH me AS (
   ON CONFLICT (instance_id) DO UPDATE SET renew_counter = router_instance.renew_counter + 1)
 UPDATE shard_lease l SET renew_counter = l.renew_counter + 1
   FROM unnest($2::int[], $3::bigint[]) AS mine(shard, epoch) WHERE l.shard = mine.shard AND l.epoch = mine.epoch
+RETURNING l.shard
 """
 
 
@@ -36,20 +39,21 @@ class Leases:
         instances = await connection.fetch("SELECT instance_id, renew_counter FROM router_instance")
         return leases, {row["instance_id"]: row["renew_counter"] for row in instances}
 
-    async def renew(self, epochs: dict[int, int]) -> None:
-        """Show that we live, for ourselves and for each shard under our epoch."""
+    async def renew(self, epochs: dict[int, int]) -> set[int]:
+        """Show that we live, for ourselves and for each shard under our epoch; returns the shards that are still ours."""
         connection = await self._open()
-        await connection.execute(RENEW, self._me, list(epochs), list(epochs.values()))
+        rows = await connection.fetch(RENEW, self._me, list(epochs), list(epochs.values()))
+        return {row["shard"] for row in rows}
 
-    async def break_open(self, shard: int) -> None:
-        """End the session of an owner that stands still; its lock goes with it."""
+    async def break_open(self, shards: Sequence[int]) -> None:
+        """End the sessions of owners that stand still; their locks go with them, a moment later."""
         connection = await self._open()
         await connection.execute(
-            "SELECT pg_terminate_backend(pid, 500) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND classid = $1::bigint::oid AND objid = $2::int::oid"
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = $1::bigint::oid AND objid::bigint = ANY($2::bigint[])"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             LOCK_CLASS,
-            shard,
+            list(shards),
         )
 
     async def forget_instance(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """The ledger on PostgreSQL: one raw connection that holds the shard's lock, one statement a batch."""
 
+import asyncio
 from collections.abc import Sequence
 
 import asyncpg
@@ -14,6 +15,8 @@ from router.ports import Batch, Diverged, Fenced, LogLine, Reign
 
 LOCK_CLASS = 7_318_002
 CLOSE_TIMEOUT_S = 2.0
+LOCK_TRIES, LOCK_AGAIN_S = 20, 0.025
+"""A session that was ended lets go of its lock within moments; after half a second somebody else holds it."""
 
 COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5::jsonb, $6::jsonb)"
 TAKE = """
@@ -130,7 +133,11 @@ async def take(dsn: str, *, shard: int, owner: str, topics: Sequence[str]) -> tu
     """Begin a new reign over the shard; None when another session holds its lock. Raises `Retryable`."""
     connection = await open_connection(dsn, name=f"router-shard-{shard}")
     try:
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LOCK_CLASS, shard):
+        for _ in range(LOCK_TRIES):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LOCK_CLASS, shard):
+                break
+            await asyncio.sleep(LOCK_AGAIN_S)
+        else:
             await connection.close(timeout=CLOSE_TIMEOUT_S)
             return None
         row = await connection.fetchrow(TAKE, shard, owner)
