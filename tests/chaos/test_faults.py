@@ -69,6 +69,10 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+async def stopped(pid: int) -> bool:
+    return state_of(pid) in "Tt"
+
+
 async def kill(platform: RunningPlatform, name: str) -> None:
     """kill -9, and wait until the supervisor has started it again: a new process under the same name."""
     known = process(platform, name)
@@ -152,7 +156,7 @@ async def test_a_router_that_was_stopped_past_its_lease_writes_nothing_when_it_g
         pid = process(own_platform, name).pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert state_of(pid) in "Tt", "it is not stopped"
+            await eventually(lambda: stopped(pid), within_s=5, what=f"{name} is stopped")
             await next_reign(own_platform, shard, epoch)
         finally:
             os.kill(pid, signal.SIGCONT)
