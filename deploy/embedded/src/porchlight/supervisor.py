@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 
@@ -42,7 +42,6 @@ class Child:
     started_at: float = 0.0
     back_off_s: float = BACK_OFF_FIRST_S
     again_at: float = 0.0
-    restarts: int = field(default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +200,6 @@ class Supervisor:
                         child.back_off_s = BACK_OFF_FIRST_S
                     self._say(f"{child.name} ended with {child.process.returncode}: again in {child.back_off_s:.1f} s")
                     child.process = None
-                    child.restarts += 1
                     child.again_at = now + child.back_off_s
                     child.back_off_s = min(child.back_off_s * 2, BACK_OFF_MAX_S)
                 if child.process is None and now >= child.again_at:

@@ -2,25 +2,19 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.runtime.metrics import BUCKETS, REGISTRY
+from common.runtime.metrics import BUCKETS
 
 divergences = Counter(
     "router_divergence_total",
     "Batches that the database refused because memory was wrong; must be 0",
-    registry=REGISTRY,
 )
-fenced = Counter("router_fenced_total", "Batches refused because another reign had begun", registry=REGISTRY)
-takeovers = Counter("router_takeover_total", "Reigns begun", ("shard",), registry=REGISTRY)
-batch_lines = Histogram(
-    "router_batch_lines", "Decisions a commit", registry=REGISTRY, buckets=(0, 1, 2, 4, 8, 16, 32, 64, 128)
-)
-commit_seconds = Histogram(
-    "router_commit_seconds", "Time of one committing statement", registry=REGISTRY, buckets=BUCKETS
-)
-shards_owned = Gauge("router_shards_owned", "Shards that this instance owns", registry=REGISTRY)
+fenced = Counter("router_fenced_total", "Batches refused because another reign had begun")
+takeovers = Counter("router_takeover_total", "Reigns begun", ("shard",))
+batch_lines = Histogram("router_batch_lines", "Decisions a commit", buckets=(0, 1, 2, 4, 8, 16, 32, 64, 128))
+commit_seconds = Histogram("router_commit_seconds", "Time of one committing statement", buckets=BUCKETS)
+shards_owned = Gauge("router_shards_owned", "Shards that this instance owns")
 unpublished_lines = Gauge(
     "router_unpublished_lines",
     "Committed lines that Kafka has not acknowledged",
     ("shard",),
-    registry=REGISTRY,
 )

@@ -1,12 +1,8 @@
-"""The two kinds of trouble that the world makes. Refusals are values, and our own mistakes crash."""
+"""Trouble that the world makes, and mistakes of our own. Refusals are values; what cannot be read is parked."""
 
 
 class Retryable(Exception):
     """The world is not ready (database or broker away); the same work will be tried again."""
-
-
-class Poison(Exception):
-    """This message can never work; park it."""
 
 
 class InvariantBroken(AssertionError):
