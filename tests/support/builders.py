@@ -2,21 +2,26 @@
 
 from typing import Any
 
+from common.contracts.policies import QueuePolicy
 from router.core import inputs
+from router.core.needs import skills_need
 from router.core.values import Queue
 
 
-def queue(queue_id: str = "billing", **changes: Any) -> Queue:
+def queue(queue_id: str = "billing", *, requirements: tuple[tuple[str, int], ...] = (), **changes: Any) -> Queue:
+    policy = QueuePolicy(**{name: changes.pop(name) for name in list(changes) if name in QueuePolicy.__struct_fields__})
+    if requirements:
+        changes["need"] = skills_need(requirements)
     values: dict[str, Any] = {
         "queue_id": queue_id,
         "pool": "p",
         "version": 1,
-        "requirements": (),
         "priority": 0,
         "offer_timeout_ms": 20_000,
         "wrap_up_ms": 0,
         "link_grace_ms": 15_000,
         "service_level_ms": 20_000,
+        "policy": policy,
     }
     return Queue(**{**values, **changes})
 

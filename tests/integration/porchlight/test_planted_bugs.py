@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from common.contracts import agents
@@ -19,7 +20,7 @@ from intake.handlers import Accepting, Given
 from porchlight.databases import create_databases, drop_databases, migrate_all
 from router import shard as shard_module
 from router.batch import Decided, make_batch
-from router.core import agents as core_agents
+from router.core import commands as core_commands
 from router.core import outputs, step
 from router.shard import Shard
 from tests.integration.conftest import Place
@@ -61,14 +62,16 @@ async def test_a_sound_world_passes(place: Place) -> None:
 
 
 class OffersTwice(Shard):
-    """Bug: the decision to offer is committed for a second agent too."""
+    """Bug: the decision is committed for a second agent too, and both of them have it."""
 
     async def _commit(self, decided: Decided, records: Sequence[Incoming]) -> None:
         for one, at_ms in list(decided):
             if isinstance(one, outputs.Offered):
-                twin = {name: getattr(one, name) for name in one.__dataclass_fields__}
-                twin |= {"agent_id": "zed", "attempt": one.attempt + 1}
-                decided.append((outputs.Offered(**twin), at_ms))
+                twin = msgspec.structs.replace(one, agent_id="zed", attempt=one.attempt + 1)
+                decided.append((twin, at_ms))
+                for offer in (one, twin):
+                    about = {name: getattr(offer, name) for name in outputs.AttemptDecision.__struct_fields__}
+                    decided.append((outputs.Accepted(**about, command_id=""), at_ms))
         await super()._commit(decided, records)
 
 
@@ -160,10 +163,12 @@ class PublishesFirst(Shard):
     """Bug: facts go out before the commit."""
 
     async def _commit(self, decided: Decided, records: Sequence[Incoming]) -> None:
+        fresh = dict(self._state.fresh)
         touched = dict(self._state.touched_contacts), dict(self._state.touched_agents)
         early = make_batch(self._state, self.reign, decided, dict(self._units_known))
         self._state.touched_contacts.update(touched[0])
         self._state.touched_agents.update(touched[1])
+        self._state.fresh.update(fresh)
         if early.log:
             await self._publisher.publish([self._record(line) for line in early.log])
             await asyncio.sleep(0.02)
@@ -199,10 +204,10 @@ async def test_a_promise_before_the_commit_is_found(place: Place) -> None:
 
 
 async def test_an_accept_whose_attempt_is_ignored_is_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def any_attempt(state: Any, asked: Any) -> str | None:
-        return None if state.contacts[asked.contact_id].agent_id == asked.agent_id else "offer_over"
+    def any_attempt(contact: Any, asked: Any) -> Any:
+        return next((one for one in contact.offers if one.agent_id == asked.agent_id), contact.holding)
 
-    monkeypatch.setattr(core_agents, "_obstacle", any_attempt)  # the planted bug itself
+    monkeypatch.setattr(core_commands, "_offer_of", any_attempt)  # the planted bug itself
     async with fresh_world(place) as world:
         await world.reign()
         await world.sign_in("ann")

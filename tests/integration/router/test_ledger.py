@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 
 import asyncpg
+import msgspec
 import pytest
 
+from common.contracts.policies import Need, Offers, QueuePolicy, Step
 from common.contracts.topics import shard_of
 from common.runtime.failures import Retryable
 from router.adapters.leases import Leases
@@ -80,6 +82,36 @@ async def test_a_rebuild_gives_the_state_that_was_committed(table: Table) -> Non
     assert step(again, told, 500) == step(table.state, told, 500)
 
 
+async def test_a_rebuild_knows_parallel_offers_pauses_steps_and_what_is_scheduled(table: Table) -> None:
+    policy = {
+        "offers": Offers(parallel=2),
+        "steps": (Step(need=Need(language="es"), expires_ms=9_000, even_unstaffed=True),),
+    }
+    await table.router.execute(
+        "UPDATE queue SET version = 2, policy = $1::jsonb", msgspec.json.encode(QueuePolicy(**policy)).decode()
+    )
+    await table.commit(
+        inputs.QueueSet(queue=queue(version=2, **policy)),
+        *(seen(name, languages=("es",), units=12) for name in ("ann", "bob", "cid")),
+        arrived("c1"),
+        arrived("c2"),
+        arrived("c3", not_before_ms=60_000),
+        now_ms=200,
+    )
+    await table.commit(asked("accept", agent_id="ann"), now_ms=300)
+    await table.commit(asked("pause", agent_id="ann"), arrived("c4", need=Need(skill="rare")), now_ms=400)
+
+    again = await table.ledger.rebuild(now_ms=500)
+
+    check(again)
+    states = {name: contact.state for name, contact in again.contacts.items()}
+    assert states == {"c1": "paused", "c2": "offered", "c3": "scheduled", "c4": "queued"}
+    assert again.contacts == table.state.contacts
+    assert again.agents == table.state.agents
+    later = inputs.Ticked()
+    assert step(again, later, 61_000) == step(table.state, later, 61_000)
+
+
 async def test_a_batch_of_an_older_epoch_is_refused_whole(table: Table) -> None:
     await table.router.execute("UPDATE shard_lease SET epoch = epoch + 1 WHERE shard = $1", SHARD)
 
@@ -98,9 +130,9 @@ async def test_a_batch_at_another_place_in_the_log_is_refused(table: Table) -> N
 
 
 async def test_a_second_live_assignment_is_refused(table: Table) -> None:
-    await table.commit(seen(), arrived())
+    await table.commit(seen(), arrived(), asked("accept"))
     await table.router.execute("INSERT INTO agent_unit SELECT 'bob', n FROM generate_series(1, 6) n")
-    offer = Assigned(contact_id="c1", attempt=2, agent_id="bob", units=(1,), released_at_ms=None)
+    offer = Assigned(contact_id="c1", attempt=2, agent_id="bob", accepted=True, units=(1,), released_at_ms=None)
     twice = Batch(
         log=[],
         new_contacts=[],
@@ -108,6 +140,8 @@ async def test_a_second_live_assignment_is_refused(table: Table) -> None:
         agents=[],
         capacities=[],
         released=[],
+        accepted=[],
+        units=[],
         assigned=[offer],
     )
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from common.contracts.contacts import Requirement
+from common.contracts.policies import Need, QueuePolicy, Step
 
 
 def sample(kind: type[msgspec.Struct]) -> msgspec.Struct:
@@ -19,6 +20,18 @@ def _value(name: str, hint: Any) -> Any:
         return get_args(hint)[0]
     if hint is str:
         return f"the-{name.replace('_', '-')}"
+    if hint is bool:
+        return True
+    if hint == int | None:
+        return 1_700_000_000_000 + len(name)
+    if hint in (Need, Need | None):
+        return Need(skill="spanish", min_level=60, any=(Need(language="es"), Need(region="US-TX")))
+    if hint is QueuePolicy:
+        return QueuePolicy(steps=(Step(need=Need(agent="ann"), expires_ms=10_000),), length_max=50)
+    if hint == tuple[str, ...]:
+        return ("en", "es")
+    if hint == dict[str, str]:
+        return {"team": "gold"}
     if hint is int:
         return 1_700_000_000_000 + len(name) if name.endswith("_ms") else len(name)
     if get_origin(hint) is tuple:

@@ -222,7 +222,7 @@ def test_a_customer_who_leaves_while_an_offer_is_out_takes_it_back(reason: str, 
     _, decided = play(inputs.CancelAsked(contact_id="c1", reason=reason), state=state)
 
     assert kinds(decided) == ["Rescinded", end]
-    assert state.agents["ann"].free_units == 6
+    assert state.agents["ann"].used_units == 0
 
 
 def test_a_customer_who_leaves_an_agent_ends_the_conversation() -> None:

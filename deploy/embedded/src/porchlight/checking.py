@@ -15,23 +15,37 @@ CLOCK_SLACK_MS = 2.0
 VIOLATIONS_MAX = 200
 """More are counted, not listed."""
 
-AFTER = {  # fact type: (states before, state after)
-    "contact.queued": ((None,), "queued"),
-    "offer.made": (("queued",), "offered"),
+AFTER = {  # fact type: (states before, state after); what comes after an offer depends on whether others are out
+    "contact.scheduled": ((None,), "scheduled"),
+    "contact.queued": ((None, "scheduled"), "queued"),
+    "contact.moved": (("queued",), "queued"),
+    "contact.escalated": (("queued",), "queued"),
+    "contact.callback_arranged": (("queued",), "queued"),
+    "step.joined": ((None, "queued", "scheduled"), "queued"),
+    "step.expired": (("queued",), "queued"),
+    "step.skipped": (("queued",), "queued"),
+    "offer.made": (("queued", "offered"), "offered"),
     "offer.accepted": (("offered",), "assigned"),
     "offer.declined": (("offered",), "queued"),
     "offer.timed_out": (("offered",), "queued"),
     "offer.rescinded": (("offered",), "queued"),
-    "contact.link_lost": (("assigned",), "link_lost"),
+    "contact.responded": (("assigned",), "assigned"),
+    "contact.paused": (("assigned",), "paused"),
+    "contact.resumed": (("paused",), "assigned"),
+    "contact.link_lost": (("assigned", "paused"), "link_lost"),
     "contact.link_restored": (("link_lost",), "assigned"),
-    "contact.requeued": (("link_lost",), "queued"),
+    "contact.requeued": (("assigned", "link_lost"), "queued"),
+    "contact.transferred": (("assigned", "paused"), "queued"),
     "wrap_up.started": (("assigned",), "wrap_up"),
-    "contact.completed": (("assigned", "link_lost", "wrap_up"), "completed"),
-    "contact.abandoned": (("queued",), "abandoned"),
-    "contact.cancelled": (("queued",), "cancelled"),
+    "contact.completed": (("assigned", "paused", "link_lost", "wrap_up"), "completed"),
+    "contact.abandoned": (("queued", "scheduled"), "abandoned"),
+    "contact.cancelled": (("queued", "scheduled"), "cancelled"),
+    "contact.expired": (("queued",), "expired"),
+    "contact.overflowed": (("queued",), "overflowed"),
 }
-HOLDS = ("offered", "assigned", "link_lost", "wrap_up")
-OVER = ("completed", "abandoned", "cancelled")
+HELD = ("assigned", "paused", "link_lost", "wrap_up")
+OVER = ("completed", "abandoned", "cancelled", "expired", "overflowed")
+GIVEN_BACK = ("offer.declined", "offer.timed_out", "offer.rescinded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +73,27 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Contact:
+    """`offers` are out, by attempt: (agent, units). `held`: (attempt, agent, units) of who accepted."""
+
     state: str | None = None
     attempt: int = 0
-    agent: str = ""
-    units: int = 0
+    offers: dict[int, tuple[str, int]] = field(default_factory=dict)
+    held: tuple[int, str, int] | None = None
     accepted_by: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def agent(self) -> str:
+        if self.held is not None:
+            return self.held[1]
+        return self.offers[max(self.offers)][0] if self.offers else ""
+
+    @property
+    def live(self) -> dict[tuple[int, str], int]:
+        """(attempt, agent) of what is offered or held, with the units that it takes."""
+        found = {(attempt, agent): units for attempt, (agent, units) in self.offers.items()}
+        if self.held is not None:
+            found[self.held[0], self.held[1]] = self.held[2]
+        return found
 
 
 def check(history: History, *, settled: bool = True) -> Verdict:
@@ -115,30 +145,60 @@ def _step(
     where = f"shard {line.shard}, {line.seq}: {line.type} of {fact['contact_id']}"
     before, after = AFTER[line.type]
     if contact.state not in before:
-        double = line.type == "offer.made" and contact.state in HOLDS
+        double = line.type == "offer.made" and contact.state in HELD
         verdict.add("I2" if double else "I7", f"{where} in state {contact.state}")
-    if line.type == "contact.queued":
-        contact.units = fact["units"]
-    elif line.type == "offer.made":
+    taken = sum(contact.live.values())
+    had = {agent: units for (_, agent), units in contact.live.items()}
+    if line.type == "offer.made":
         if fact["attempt"] != contact.attempt + 1:
             verdict.add("I7", f"{where}: attempt {fact['attempt']} after {contact.attempt}")
-        contact.attempt, contact.agent = fact["attempt"], fact["agent_id"]
-        used[contact.agent] += contact.units
-        if used[contact.agent] > history.units.get(contact.agent, 0):
-            verdict.add("I3", f"{where}: {contact.agent} has {used[contact.agent]} units in use")
+        contact.attempt = fact["attempt"]
+        contact.offers[fact["attempt"]] = (fact["agent_id"], fact["units"])
+    elif line.type == "offer.accepted" or line.type in GIVEN_BACK:
+        after = _answer(contact, line, fact, where, verdict) or after
     elif "attempt" in fact:
-        if fact["attempt"] != contact.attempt or fact["agent_id"] != contact.agent:
-            verdict.add(
-                "I8",
-                f"{where}: by {fact['agent_id']}, attempt {fact['attempt']}; it is {contact.agent}'s,"
-                f" attempt {contact.attempt}",
-            )
-        if line.type == "offer.accepted":
-            contact.accepted_by[fact["attempt"]] = (fact["agent_id"], fact["command_id"])
-    if after not in HOLDS and contact.agent:
-        used[contact.agent] -= contact.units
-        contact.agent = ""
+        after = _of_the_holder(contact, line, fact, where, verdict) or after
+    if line.type == "contact.callback_arranged" and fact["due_ms"] is not None:
+        after = "scheduled"
+    for agent in had:
+        used[agent] -= had[agent]
+    for (_, agent), units in contact.live.items():
+        used[agent] += units
+        over = used[agent] > history.units.get(agent, 0)
+        if over and sum(contact.live.values()) > taken and not fact.get("exceeds"):
+            verdict.add("I3", f"{where}: {agent} has {used[agent]} units in use")
     contact.state = after
+
+
+def _answer(contact: _Contact, line: Line, fact: dict[str, Any], where: str, verdict: Verdict) -> str | None:
+    """An offer was accepted or came back; the state afterwards where the table does not say it."""
+    offer = contact.offers.pop(fact["attempt"], None)
+    if offer is None or offer[0] != fact["agent_id"]:
+        verdict.add("I8", f"{where}: by {fact['agent_id']}, attempt {fact['attempt']}; it is {offer}'s")
+    if line.type != "offer.accepted":
+        if fact["still_out"] != len(contact.offers):
+            verdict.add("I7", f"{where}: {fact['still_out']} still out, {len(contact.offers)} are")
+        return "offered" if contact.offers else None
+    if contact.offers or contact.held is not None:
+        verdict.add("I2", f"{where}: also {contact.live}")
+    contact.held = (fact["attempt"], fact["agent_id"], 0 if offer is None else offer[1])
+    contact.accepted_by[fact["attempt"]] = (fact["agent_id"], fact["command_id"])
+    return None
+
+
+def _of_the_holder(contact: _Contact, line: Line, fact: dict[str, Any], where: str, verdict: Verdict) -> str | None:
+    held = contact.held
+    if held is None or (fact["attempt"], fact["agent_id"]) != held[:2]:
+        verdict.add("I8", f"{where}: by {fact['agent_id']}, attempt {fact['attempt']}; it is {held}'s")
+    elif line.type == "contact.paused":
+        contact.held = (held[0], held[1], 0)
+    elif line.type == "contact.resumed":
+        contact.held = (held[0], held[1], fact["units"])
+    elif line.type == "contact.link_restored":
+        return "assigned" if held[2] else "paused"
+    elif AFTER[line.type][1] not in HELD:
+        contact.held = None
+    return None
 
 
 def _check_tables(history: History, model: dict[str, _Contact], verdict: Verdict) -> None:
@@ -148,27 +208,32 @@ def _check_tables(history: History, model: dict[str, _Contact], verdict: Verdict
         told = None if contact is None else (contact.state, contact.attempt, contact.agent)
         if row != told:
             verdict.add("I7", f"{contact_id}: the table says {row}, the log {told}")
-    live: dict[str, tuple[int, str]] = {}
-    for contact_id, attempt, agent, released in history.assignments:
+    live: dict[str, dict[tuple[int, str], int]] = defaultdict(dict)
+    accepted: dict[str, tuple[int, str]] = {}
+    for contact_id, attempt, agent, was_accepted, released in history.assignments:
         if released is not None:
             continue
-        if contact_id in live:
-            verdict.add("I2", f"{contact_id} has two live assignments: {live[contact_id]} and {(attempt, agent)}")
-        live[contact_id] = (attempt, agent)
-    held = {one: (c.attempt, c.agent) for one, c in model.items() if c.state in HOLDS}
-    for contact_id in sorted(set(live) | set(held)):
-        if live.get(contact_id) != held.get(contact_id):
-            verdict.add("I2", f"{contact_id}: assigned {live.get(contact_id)}, by the log {held.get(contact_id)}")
-    units: dict[str, int] = defaultdict(int)
+        if was_accepted and contact_id in accepted:
+            verdict.add("I2", f"{contact_id} has two live assignments: {accepted[contact_id]} and {(attempt, agent)}")
+        if was_accepted:
+            accepted[contact_id] = (attempt, agent)
+        live[contact_id][attempt, agent] = 0
     for agent, number, contact_id, attempt in history.units_used:
-        units[contact_id] += 1
-        if live.get(contact_id) != (attempt, agent):
+        if (attempt, agent) not in live[contact_id]:
             verdict.add(
                 "I3", f"unit {number} of {agent} is taken by {contact_id}, attempt {attempt}, which is not live"
             )
-    for contact_id in held:
-        if units[contact_id] != model[contact_id].units:
-            verdict.add("I3", f"{contact_id} takes {units[contact_id]} units, not {model[contact_id].units}")
+        else:
+            live[contact_id][attempt, agent] += 1
+    for contact_id in sorted(set(live) | set(model)):
+        told_live = model[contact_id].live if contact_id in model else {}
+        if set(live[contact_id]) != set(told_live):
+            verdict.add("I2", f"{contact_id}: assigned {sorted(live[contact_id])}, by the log {sorted(told_live)}")
+        elif live[contact_id] != told_live:
+            verdict.add("I3", f"{contact_id} takes {live[contact_id]} units, not {told_live}")
+        held = model[contact_id].held if contact_id in model else None
+        if accepted.get(contact_id) != (None if held is None else held[:2]):
+            verdict.add("I2", f"{contact_id}: held by {accepted.get(contact_id)}, by the log {held}")
 
 
 def _check_published(history: History, verdict: Verdict) -> None:

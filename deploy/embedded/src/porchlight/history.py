@@ -50,7 +50,7 @@ class History:
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: list[tuple[str, str, str]] = field(default_factory=list)
     contacts: dict[str, tuple[str, int, str]] = field(default_factory=dict)
-    assignments: list[tuple[str, int, str, int | None]] = field(default_factory=list)
+    assignments: list[tuple[str, int, str, bool, int | None]] = field(default_factory=list)
     units_used: list[tuple[str, int, str, int]] = field(default_factory=list)
     units: dict[str, int] = field(default_factory=dict)
     last_seq: dict[int, int] = field(default_factory=dict)
@@ -95,7 +95,7 @@ async def _load_router(history: History, dsn: str) -> None:
             history.assignments = [
                 tuple(row)
                 for row in await connection.fetch(
-                    "SELECT contact_id, attempt, agent_id, released_at_ms FROM assignment"
+                    "SELECT contact_id, attempt, agent_id, accepted, released_at_ms FROM assignment"
                 )
             ]
             history.units_used = [

@@ -8,13 +8,14 @@ from agent_presence.adapters.directory import Directory
 from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.domain import Profile
 from agent_presence.errors import AGENT_SIGNED_IN, UNKNOWN_SKILL
-from agent_presence.models import AgentIn, AgentOut, AgentPage, SkillOut
+from agent_presence.models import AgentIn, AgentOut, AgentPage, Limits, SkillOut
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
 from common.runtime.outbox import Outbox
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
 
+TRAITS = ("languages", "region", "attributes", "channel_max", "auto_accept", "offer_extra_ms")
 NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
@@ -55,13 +56,32 @@ def add_admin_routes(
         missing = sorted(set(body.skills) - set(await directory.skills()))
         if missing:
             return answer(UNKNOWN_SKILL, f"There is no skill {', '.join(missing)}.")
-        refused = await directory.put_agent(Profile(agent_id=agent_id, **body.model_dump()))
+        values = body.model_dump()
+        traits = {name: values.pop(name) for name in TRAITS}
+        refused = await directory.put_agent(Profile(agent_id=agent_id, **values, traits=traits))
         if refused is not None:
             return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
-        changed = await sessions.change(agent_id, session_no=None, presence=None)
+        changed = await sessions.change(agent_id, session_no=None)
         if changed is not None:
             outbox.hand_over(changed[1])
-        return await directory.get_agent(agent_id) or {}
+        return _shown(await directory.get_agent(agent_id) or {})
+
+    @app.put(
+        "/v1/agents/{agent_id}/limits",
+        response_model=AgentOut,
+        tags=["admin"],
+        responses=documented(MALFORMED_JSON, NOT_FOUND, INVALID_REQUEST),
+    )
+    async def put_limits(
+        agent_id: NamePath, body: Limits, _: Annotated[Principal, Depends(admin)]
+    ) -> Response | dict[str, Any]:
+        """Where the agent's time ends: break, shift, hours (role admin). Counts at once, for the next offer."""
+        if not await directory.put_limits(agent_id, body.model_dump(exclude_defaults=True)):
+            return answer(NOT_FOUND, f"There is no agent {agent_id}.")
+        changed = await sessions.change(agent_id, session_no=None)
+        if changed is not None:
+            outbox.hand_over(changed[1])
+        return _shown(await directory.get_agent(agent_id) or {})
 
     @app.get("/v1/agents", response_model=AgentPage, tags=["admin"], responses=documented(INVALID_REQUEST))
     async def list_agents(
@@ -71,7 +91,7 @@ def add_admin_routes(
     ) -> dict[str, Any]:
         """All agents (role supervisor or admin)."""
         found = await directory.list_agents(after=cursor, limit=limit)
-        return {"items": found, "next": found[-1]["agent_id"] if len(found) == limit else None}
+        return {"items": [_shown(one) for one in found], "next": found[-1]["agent_id"] if len(found) == limit else None}
 
     @app.get(
         "/v1/agents/{agent_id}",
@@ -82,4 +102,11 @@ def add_admin_routes(
     async def get_agent(agent_id: NamePath, _: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
         """One agent (role supervisor or admin)."""
         found = await directory.get_agent(agent_id)
-        return answer(NOT_FOUND, f"There is no agent {agent_id}.") if found is None else found
+        return answer(NOT_FOUND, f"There is no agent {agent_id}.") if found is None else _shown(found)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its traits in their places."""
+    found = dict(row)
+    traits = found.pop("traits", {})
+    return {**found, **traits}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import msgspec
 import structlog
 from fastapi import Depends, FastAPI, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,16 +17,20 @@ from agent_presence.domain import DONE, Command, Kept, Verb
 from agent_presence.errors import (
     ALREADY_DONE,
     COMMAND_REUSED,
+    NO_CAPACITY,
+    NO_SUCH_TARGET,
     NOT_AN_AGENT,
     OFFER_OVER,
     REFUSALS,
     SESSION_MISSING,
     SESSION_OVER,
+    TOO_MANY_TRANSFERS,
 )
 from agent_presence.handlers import Commands, Leases
 from agent_presence.inboxes import Inboxes
-from agent_presence.models import CommandIn, CommandOut, InboxOut, PresenceIn, SessionOut, SignIn
+from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
 from agent_presence.tail import Tail
+from common.contracts.policies import Need
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock, monotonic_s
 from common.runtime.http import require_role
@@ -45,6 +50,7 @@ log = structlog.get_logger()
 
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,4})")
 VERSION = re.compile(r'^(?:W/)?"(\d+)-(\d+)-[a-z]+"$')
+TRANSFER_PROBLEMS = (NO_SUCH_TARGET, TOO_MANY_TRANSFERS)
 ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
 
@@ -72,6 +78,10 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
     for path, verb, summary in (
         ("/v1/offers/{contact_id}/accept", "accept", "Take the contact that you were offered"),
         ("/v1/offers/{contact_id}/decline", "decline", "Let somebody else have the offer"),
+        ("/v1/contacts/{contact_id}/respond", "respond", "The customer has a first response"),
+        ("/v1/contacts/{contact_id}/pause", "pause", "The contact can wait; have your capacity for others"),
+        ("/v1/contacts/{contact_id}/resume", "resume", "Go on with a contact that you paused"),
+        ("/v1/contacts/{contact_id}/transfer", "transfer", "Pass the contact on to a queue, an agent, or other skills"),
         ("/v1/contacts/{contact_id}/complete", "complete", "The conversation is over"),
         ("/v1/contacts/{contact_id}/wrap-up/end", "end_wrap_up", "The work after the conversation is over"),
     ):
@@ -123,6 +133,22 @@ def _add_session_routes(app: FastAPI, desk: Desk, agent: Any) -> None:
             return answer(SESSION_OVER, f"Session {number} is over.")
         desk.outbox.hand_over(done[1])
         return _session_out(who.subject, number, body.presence, desk)
+
+    @app.put(
+        "/v1/link",
+        response_model=SessionOut,
+        tags=["session"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+    )
+    async def put_link(
+        body: LinkIn, number: Number, who: Annotated[Principal, Depends(agent)]
+    ) -> Response | dict[str, Any]:
+        """Say how good your line is. Queues may ask for a minimum; a better line is offered contacts again at once."""
+        done = await desk.sessions.change(who.subject, session_no=number, link_score=body.score)
+        if done is None:
+            return answer(SESSION_OVER, f"Session {number} is over.")
+        desk.outbox.hand_over(done[1])
+        return _session_out(who.subject, number, done[0].presence, desk)
 
     @app.delete(
         "/v1/session",
@@ -254,6 +280,8 @@ def _inbox(desk: Desk, agent_id: str, number: int) -> dict[str, Any]:
 
 
 def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb: Verb, summary: str) -> None:
+    shape: Any = TransferIn if verb == "transfer" else CommandIn
+
     @app.post(
         path,
         response_model=CommandOut,
@@ -271,13 +299,18 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
                 OFFER_OVER,
                 ALREADY_DONE,
                 SESSION_OVER,
+                *(TRANSFER_PROBLEMS if verb == "transfer" else ()),
+                *((NO_CAPACITY,) if verb == "resume" else ()),
             ),
         },
     )
     async def command(
-        contact_id: ContactId, body: CommandIn, number: Number, who: Annotated[Principal, Depends(agent)]
+        contact_id: ContactId, body: shape, number: Number, who: Annotated[Principal, Depends(agent)]
     ) -> Response:
         """Idempotent by `command_id`. Too late is a normal answer: 409 with the reason."""
+        target = _target(body)
+        if isinstance(target, Response):
+            return target
         pool = await desk.sessions.pool_of(who.subject, number)
         if pool is None:
             return answer(SESSION_OVER, f"Session {number} is over.")
@@ -291,6 +324,7 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
                 contact_id=contact_id,
                 attempt=body.attempt,
                 issued_at_ms=desk.clock.now_ms(),
+                **target,
             )
         )
         if done.kept is Kept.SESSION_OVER:
@@ -302,6 +336,23 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
         if done.outcome != DONE:
             return answer(REFUSALS[done.outcome], f"The router says: {done.outcome}.", reason=done.outcome)
         return JSONResponse({"command_id": body.command_id, "outcome": DONE})
+
+
+def _target(body: CommandIn) -> dict[str, Any] | Response:
+    """Where a transfer goes, from the body."""
+    if not isinstance(body, TransferIn):
+        return {}
+    need = None
+    if body.need is not None:
+        try:
+            need = msgspec.convert(body.need, Need)
+        except msgspec.ValidationError as why:
+            errors = [{"pointer": "/need", "in": "body", "detail": str(why)}]
+            return answer(INVALID_REQUEST, "The need does not fit its schema.", errors=errors)
+    if body.to_queue is None and body.to_agent is None and need is None:
+        errors = [{"pointer": "", "in": "body", "detail": "give to_queue, to_agent or need"}]
+        return answer(INVALID_REQUEST, "A transfer needs somewhere to go.", errors=errors)
+    return {"to_queue": body.to_queue or "", "to_agent": body.to_agent or "", "need": need}
 
 
 def _moment(at_ms: int) -> str:

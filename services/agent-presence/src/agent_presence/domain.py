@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from common.contracts import agents, routing
+from common.contracts.policies import Need
 
-Verb = Literal["accept", "decline", "complete", "end_wrap_up"]
+Verb = Literal["accept", "decline", "respond", "pause", "resume", "transfer", "complete", "end_wrap_up"]
 DONE = "done"
 
 
@@ -21,11 +22,15 @@ class Profile:
     skills: dict[str, int]
     units: int
     enabled: bool
+    traits: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A signed-in agent. `seq` counts what the router was told."""
+    """A signed-in agent. `seq` counts what the router was told.
+
+    `traits` are defined by administrators, `limits` (breaks, shift, hours) come from planning, `link_score` from the desktop.
+    """
 
     agent_id: str
     session_no: int
@@ -34,6 +39,9 @@ class Session:
     pool: str
     skills: dict[str, int]
     units: int
+    link_score: int
+    traits: dict[str, object]
+    limits: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,9 @@ class Command:
     contact_id: str
     attempt: int
     issued_at_ms: int
+    to_queue: str = ""
+    to_agent: str = ""
+    need: Need | None = None
 
 
 class Kept(StrEnum):
@@ -94,6 +105,7 @@ GONE = (
     routing.OfferTimedOut,
     routing.OfferRescinded,
     routing.ContactRequeued,
+    routing.ContactTransferred,
     routing.ContactCompleted,
 )
 """After these the agent has nothing to do with the contact any more."""
@@ -119,15 +131,24 @@ def item_after(before: Item | None, fact: msgspec.Struct, *, shard: int, seq: in
     if before is None or isinstance(fact, GONE):
         return None
     match fact:
-        case routing.OfferAccepted() | routing.LinkRestored():
+        case routing.OfferAccepted() | routing.ContactResumed():
             state, due_ms = "assigned", None
+        case routing.LinkRestored():
+            state, due_ms = "paused" if before.units == 0 else "assigned", None
+        case routing.ContactPaused():
+            state, due_ms = "paused", None
         case routing.LinkLost():
             state, due_ms = "link_lost", fact.held_until_ms
         case routing.WrapUpStarted():
             state, due_ms = "wrap_up", fact.ends_at_ms
         case _:
             return before
-    return replace(before, state=state, due_ms=due_ms, seq=seq)
+    units = before.units
+    if isinstance(fact, routing.ContactPaused):
+        units = 0
+    elif isinstance(fact, routing.ContactResumed):
+        units = fact.units
+    return replace(before, state=state, due_ms=due_ms, units=units, seq=seq)
 
 
 def outcome_of(fact: msgspec.Struct) -> tuple[str, str, str] | None:
@@ -141,6 +162,10 @@ def outcome_of(fact: msgspec.Struct) -> tuple[str, str, str] | None:
 _COMMAND_FACTS: dict[Verb, type[agents.AgentCommand]] = {
     "accept": agents.AcceptRequested,
     "decline": agents.DeclineRequested,
+    "respond": agents.RespondRequested,
+    "pause": agents.PauseRequested,
+    "resume": agents.ResumeRequested,
+    "transfer": agents.TransferRequested,
     "complete": agents.CompleteRequested,
     "end_wrap_up": agents.WrapUpEndRequested,
 }
@@ -148,6 +173,9 @@ _COMMAND_FACTS: dict[Verb, type[agents.AgentCommand]] = {
 
 def command_fact(command: Command) -> agents.AgentCommand:
     """The fact that somebody asked."""
+    target: dict[str, object] = {}
+    if command.verb == "transfer":
+        target = {"to_queue": command.to_queue, "to_agent": command.to_agent, "need": command.need}
     return _COMMAND_FACTS[command.verb](
         command_id=command.command_id,
         agent_id=command.agent_id,
@@ -156,6 +184,7 @@ def command_fact(command: Command) -> agents.AgentCommand:
         contact_id=command.contact_id,
         attempt=command.attempt,
         issued_at_ms=command.issued_at_ms,
+        **target,
     )
 
 
@@ -170,4 +199,7 @@ def picture(session: Session, *, at_ms: int) -> dict[str, object]:
         "skills": session.skills,
         "units": session.units,
         "at_ms": at_ms,
+        "link_score": session.link_score,
+        **session.traits,
+        **session.limits,
     }

@@ -50,6 +50,24 @@ NOT_AN_AGENT = Problem(
     title="You are not set up as an agent",
     way_out="Ask an administrator to define you with PUT /v1/agents/{id}, enabled.",
 )
+NO_SUCH_TARGET = Problem(
+    name="no-such-target",
+    status=422,
+    title="There is no such queue or agent to pass the contact on to",
+    way_out="Name a queue of the same pool, or another agent who has signed in before; you still hold the contact.",
+)
+TOO_MANY_TRANSFERS = Problem(
+    name="too-many-transfers",
+    status=409,
+    title="The contact was passed on too often",
+    way_out="Finish it, or ask a supervisor; the queue's `transfers_max` is the limit. You still hold the contact.",
+)
+NO_CAPACITY = Problem(
+    name="no-capacity",
+    status=409,
+    title="You have no capacity for it yet",
+    way_out="Finish or pause something, then resume it with a new command_id; it stays paused meanwhile.",
+)
 PROBLEMS = (
     SESSION_OVER,
     SESSION_MISSING,
@@ -59,6 +77,9 @@ PROBLEMS = (
     UNKNOWN_SKILL,
     AGENT_SIGNED_IN,
     NOT_AN_AGENT,
+    NO_SUCH_TARGET,
+    TOO_MANY_TRANSFERS,
+    NO_CAPACITY,
 )
 REFUSALS = {
     "unknown_contact": NOT_FOUND,
@@ -67,5 +88,9 @@ REFUSALS = {
     "offer_over": OFFER_OVER,
     "already_done": ALREADY_DONE,
     "old_session": SESSION_OVER,
+    "unknown_queue": NO_SUCH_TARGET,
+    "unknown_agent": NO_SUCH_TARGET,
+    "too_many_transfers": TOO_MANY_TRANSFERS,
+    "no_capacity": NO_CAPACITY,
 }
 """The router's reasons, as problems."""

@@ -20,7 +20,7 @@ class Inboxes:
     """Folds the router's facts, and tells who waits for an agent's inbox or for an answer."""
 
     def __init__(self) -> None:
-        self._items: dict[str, Item] = {}
+        self._items: dict[tuple[str, str], Item] = {}
         self._of_agent: dict[str, dict[str, Item]] = {}
         self._standings: dict[str, Standing] = {}
         self._versions: dict[str, int] = {}
@@ -53,7 +53,7 @@ class Inboxes:
             )
             self._bump(fact.agent_id, seq)
         elif isinstance(fact, routing.RoutingFactBase) and hasattr(fact, "attempt"):
-            before = self._items.get(fact.contact_id)
+            before = self._items.get((fact.contact_id, getattr(fact, "agent_id", "")))
             after = item_after(before, fact, shard=record.partition, seq=seq)
             if before is not None:
                 self._remove(before)
@@ -112,11 +112,11 @@ class Inboxes:
             future.set_result(outcome)
 
     def _put(self, item: Item) -> None:
-        self._items[item.contact_id] = item
+        self._items[item.contact_id, item.agent_id] = item
         self._of_agent.setdefault(item.agent_id, {})[item.contact_id] = item
 
     def _remove(self, item: Item) -> None:
-        del self._items[item.contact_id]
+        del self._items[item.contact_id, item.agent_id]
         self._of_agent[item.agent_id].pop(item.contact_id, None)
 
     def _bump(self, agent_id: str, seq: int) -> None:

@@ -1,7 +1,7 @@
 """Request and response models of the HTTP face."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,13 +95,56 @@ class CommandOut(BaseModel):
     outcome: str
 
 
+class Limits(Strict):
+    """Where the agent's time ends, as times in milliseconds since 1970; none: no such limit.
+
+    No offer is made that would run past a break, the end of the shift, or the hours that law and plan allow
+    (`denied_from_ms`, with `denied_reason`). From `premium_from_ms` on the work costs a premium.
+    """
+
+    shift_ends_ms: int | None = Field(None, ge=0)
+    break_due_ms: int | None = Field(None, ge=0)
+    premium_from_ms: int | None = Field(None, ge=0)
+    denied_from_ms: int | None = Field(None, ge=0)
+    denied_reason: str = Field("", max_length=64, pattern=r"^[a-z0-9_]*$")
+
+
+class LinkIn(Strict):
+    """What the desktop measured of its line: 100 is perfect, 0 is dead."""
+
+    score: int = Field(ge=0, le=100)
+
+
+class TransferIn(CommandIn):
+    """Where the contact goes: `to_queue`, `to_agent`, or with neither back into its queue for who meets `need`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"attempt": 1, "command_id": "0199a1b2-pass-1", "to_queue": "billing"}]},
+    )
+
+    to_queue: Name | None = None
+    to_agent: Name | None = None
+    need: dict[str, Any] | None = Field(None, description="See the queue's policy: skill, language, all, any, not.")
+
+
 class AgentIn(Strict):
-    """An agent. `skills`: proficiency 0 to 100. `units`: capacity units; a call takes 6, a chat 2, an e-mail 1."""
+    """An agent. `skills`: proficiency 0 to 100. `units`: capacity units; a call takes 6, a chat 2, an e-mail 1.
+
+    `channel_max`: contacts of a channel at a time, whatever the units allow; `offer_extra_ms`: more time to answer offers.
+    """
 
     pool: Name
     skills: dict[Name, Level] = Field({}, max_length=100)
     units: int = Field(6, ge=1, le=60)
     enabled: bool = True
+    languages: list[Name] = Field([], max_length=20)
+    region: str = Field("", max_length=32, pattern=r"^[A-Za-z0-9-]*$")
+    attributes: dict[Name, Name] = Field({}, max_length=20)
+    channel_max: dict[str, Annotated[int, Field(ge=0, le=60)]] = Field({}, max_length=7)
+    auto_accept: bool = False
+    offer_extra_ms: int = Field(0, ge=0, le=60_000)
 
 
 class AgentOut(AgentIn):
@@ -109,6 +152,7 @@ class AgentOut(AgentIn):
 
     agent_id: str
     presence: str
+    limits: Limits
 
 
 class AgentPage(BaseModel):

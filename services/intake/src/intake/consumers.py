@@ -19,11 +19,16 @@ async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
             case config.SkillDefined() as fact:
                 await projections.know_skill(connection, fact.skill)
             case routing.RoutingFactBase() as fact:
-                states[fact.contact_id] = _state(fact, states.get(fact.contact_id))
+                if type(fact) in STATE_AFTER:
+                    states[fact.contact_id] = _state(fact, states.get(fact.contact_id))
     await projections.move_contacts(connection, states)
 
 
 def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | None) -> tuple[str, int, int, str]:
     state = STATE_AFTER[type(fact)]
+    if getattr(fact, "still_out", 0):
+        state = "offered"
+    elif isinstance(fact, routing.CallbackArranged) and fact.due_ms is not None:
+        state = "scheduled"
     attempt = getattr(fact, "attempt", before[2] if before else 0)
     return state, fact.at_ms, attempt, getattr(fact, "agent_id", "") if state != "queued" else ""

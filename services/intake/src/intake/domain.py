@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from common.contracts import routing
 
-OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled"})
+OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled", "expired", "overflowed"})
 """States in which there is nothing left to cancel."""
 
 KEY_PREFIX = "plk"
@@ -58,7 +58,16 @@ class Receipt:
 
 
 STATE_AFTER: dict[type[object], str] = {
+    routing.ContactScheduled: "scheduled",
     routing.ContactQueued: "queued",
+    routing.ContactMoved: "queued",
+    routing.CallbackArranged: "queued",
+    routing.ContactResponded: "assigned",
+    routing.ContactPaused: "paused",
+    routing.ContactResumed: "assigned",
+    routing.ContactTransferred: "queued",
+    routing.ContactExpired: "expired",
+    routing.ContactOverflowed: "overflowed",
     routing.OfferMade: "offered",
     routing.OfferAccepted: "assigned",
     routing.OfferDeclined: "queued",
@@ -72,9 +81,9 @@ STATE_AFTER: dict[type[object], str] = {
     routing.ContactAbandoned: "abandoned",
     routing.ContactCancelled: "cancelled",
 }
-"""A contact's state after each fact of the router."""
+"""A contact's state after the facts of the router that change it."""
 
-HOLDERS = frozenset({"assigned", "link_lost", "wrap_up"})
+HOLDERS = frozenset({"assigned", "paused", "link_lost", "wrap_up"})
 """States in which the agent holds the contact and may see the customer's details."""
 
 

@@ -63,7 +63,7 @@ def begin(fact: routing.ContactQueued) -> Folded:
         attempts=0,
         segments=0,
     )
-    return _opened(contact, None, kind="queue", agent_id="", at_ms=fact.accepted_at_ms)
+    return _opened(contact, None, kind="queue", agent_id="", at_ms=fact.routing_age_at_ms)
 
 
 def fold(before: Folded, fact: routing.RoutingFactBase) -> Folded:
@@ -73,12 +73,27 @@ def fold(before: Folded, fact: routing.RoutingFactBase) -> Folded:
         case routing.OfferMade():
             return Folded(contact=replace(contact, state="offered", attempts=fact.attempt), open=segment)
         case routing.OfferDeclined() | routing.OfferTimedOut() | routing.OfferRescinded():
+            state = "offered" if fact.still_out else "queued"
+            return Folded(contact=replace(contact, state=state), open=segment)
+        case routing.ContactQueued():
             return Folded(contact=replace(contact, state="queued"), open=segment)
+        case routing.CallbackArranged():
+            state = "queued" if fact.due_ms is None else "scheduled"
+            return Folded(contact=replace(contact, state=state, channel="callback"), open=segment)
+        case routing.ContactMoved() | routing.ContactTransferred():
+            reason = "transferred" if isinstance(fact, routing.ContactTransferred) else fact.reason
+            closed = _closed(segment, fact.at_ms, reason)
+            contact = replace(contact, state="queued", queue=fact.queue)
+            return _opened(contact, closed, kind="queue", agent_id="", at_ms=fact.at_ms)
         case routing.OfferAccepted():
             answered = contact.answered_at_ms or fact.at_ms
             contact = replace(contact, state="assigned", answered_at_ms=answered)
             closed = _closed(segment, fact.at_ms, "answered")
             return _opened(contact, closed, kind="agent", agent_id=fact.agent_id, at_ms=fact.at_ms)
+        case routing.ContactPaused():
+            return Folded(contact=replace(contact, state="paused"), open=segment)
+        case routing.ContactResumed():
+            return Folded(contact=replace(contact, state="assigned"), open=segment)
         case routing.LinkLost():
             return Folded(contact=replace(contact, state="link_lost"), open=segment)
         case routing.LinkRestored():
@@ -95,8 +110,24 @@ def fold(before: Folded, fact: routing.RoutingFactBase) -> Folded:
             return _ended(contact, segment, "abandoned", fact.reason, fact.at_ms)
         case routing.ContactCancelled():
             return _ended(contact, segment, "cancelled", fact.reason, fact.at_ms)
+        case routing.ContactExpired():
+            return _ended(contact, segment, "expired", "expired", fact.at_ms)
+        case routing.ContactOverflowed():
+            return _ended(contact, segment, "overflowed", fact.reason, fact.at_ms)
         case _:
-            raise AssertionError(f"no fold for {type(fact).__name__}")
+            assert isinstance(fact, ASIDE), f"no fold for {type(fact).__name__}"
+            return before
+
+
+ASIDE = (
+    routing.StepJoined,
+    routing.StepExpired,
+    routing.StepSkipped,
+    routing.ContactEscalated,
+    routing.ContactResponded,
+    routing.ContactScheduled,
+)
+"""Facts that begin and end no segment."""
 
 
 def _opened(contact: ContactRow, closed: Segment | None, *, kind: str, agent_id: str, at_ms: int) -> Folded:

@@ -1,5 +1,6 @@
 """HTTP face of the router: queue administration and queue state."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -8,16 +9,23 @@ from fastapi import Depends, FastAPI, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.contracts.config import QueueDefined
+from common.contracts.policies import QueuePolicy, policy_schema
 from common.runtime.auth import Principal, TokenVerifier
-from common.runtime.clock import Clock
+from common.runtime.clock import Clock, monotonic_s
 from common.runtime.http import require_role
 from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
 from router.adapters.queues import Queues
-from router.errors import POOL_IS_FIXED
+from router.core.needs import parts, skills_need
+from router.errors import POLICY_CANNOT_WORK, POOL_IS_FIXED
+from router.vetting import Fault, Known, vet
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+
+
+POLICY_SCHEMA = policy_schema()
+SKILL_ON_ITS_WAY_S, LOOK_AGAIN_S = 2.0, 0.05
 
 
 class RequirementIn(BaseModel):
@@ -47,6 +55,12 @@ class QueueIn(BaseModel):
         15_000, ge=0, le=600_000, description="How long a contact is held for an agent whose line is lost."
     )
     service_level_ms: int = Field(20_000, ge=1, le=86_400_000, description="Answered within this is in time.")
+    policy: dict[str, Any] = Field(
+        {},
+        description="How contacts are ordered, whom they need, who is asked, and what happens when they wait; "
+        "every part has a default. See docs/routing.md.",
+        json_schema_extra={"properties": POLICY_SCHEMA, "additionalProperties": False},
+    )
 
 
 class QueueOut(QueueIn):
@@ -77,6 +91,44 @@ def _out(fact: QueueDefined) -> dict[str, Any]:
     return dict(values)
 
 
+async def _policy_of(queues: Queues, queue_id: str, body: QueueIn, scorers: frozenset[str]) -> QueuePolicy | Response:
+    try:
+        policy = msgspec.convert(body.policy, QueuePolicy)
+    except msgspec.ValidationError as why:
+        text, _, path = str(why).partition(" - at `$")
+        place = "/policy" + path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
+        errors = [{"pointer": place, "in": "body", "detail": text}]
+        return answer(INVALID_REQUEST, "The policy does not fit its schema.", errors=errors)
+    skills, policies = await _known(queues, body, policy)
+    base = skills_need(tuple((one.skill, one.min_level) for one in body.requirements))
+    known = Known(skills=skills, queues=policies, scorers=scorers)
+    faults = vet(queue_id, base, policy, known)
+    faults += [Fault("", f"there is no skill {one.skill}") for one in body.requirements if one.skill not in skills]
+    if not faults:
+        return policy
+    listed = [{"pointer": _pointer(fault), "in": "body", "detail": fault.reason} for fault in faults[:20]]
+    return answer(POLICY_CANNOT_WORK, f"{len(faults)} place(s) cannot work.", errors=listed)
+
+
+async def _known(queues: Queues, body: QueueIn, policy: QueuePolicy) -> tuple[set[str], dict[str, QueuePolicy]]:
+    """Skills and queues that exist. A skill that was defined a moment ago is waited for: its fact is on the way."""
+    wanted = {one.skill for one in body.requirements} | set(policy.choice.weights)
+    for need in (policy.need, *(step.need for step in policy.steps)):
+        wanted |= {part.skill for part in parts(need) if part.skill}
+    deadline_s = monotonic_s() + SKILL_ON_ITS_WAY_S
+    while True:
+        skills, policies = await queues.known(body.pool)
+        if wanted <= skills or monotonic_s() > deadline_s:
+            return skills, policies
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _pointer(fault: Fault) -> str:
+    if not fault.path:
+        return "/requirements"
+    return "/policy/" + fault.path.replace(".", "/").replace("[", "/").replace("]", "")
+
+
 def add_routes(
     app: FastAPI,
     *,
@@ -84,6 +136,7 @@ def add_routes(
     verifier: TokenVerifier,
     clock: Clock,
     hand_over: Callable[[list[OutboxRow]], None],
+    scorers: frozenset[str],
 ) -> None:
     """Put the routes on the app."""
     admin = require_role(verifier, clock, "admin")
@@ -93,13 +146,25 @@ def add_routes(
         "/v1/queues/{queue_id}",
         response_model=QueueOut,
         tags=["queues"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, POOL_IS_FIXED),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, POLICY_CANNOT_WORK, POOL_IS_FIXED),
     )
     async def put_queue(
-        queue_id: NamePath, body: QueueIn, _: Annotated[Principal, Depends(admin)]
+        queue_id: NamePath,
+        body: QueueIn,
+        _: Annotated[Principal, Depends(admin)],
+        dry_run: Annotated[bool, Query()] = False,
     ) -> Response | dict[str, Any]:
-        """Define or change a queue (role admin). Waiting contacts keep the requirements that they came with."""
+        """Define or change a queue (role admin). Contacts that wait follow the new policy at once.
+
+        With `dry_run` nothing is saved: the answer says what the queue would be.
+        """
+        policy = await _policy_of(queues, queue_id, body, scorers)
+        if isinstance(policy, Response):
+            return policy
         values = body.model_dump()
+        values["policy"] = msgspec.to_builtins(policy)
+        if dry_run:
+            return {**values, "id": queue_id, "version": 0}
         values["requirements"] = sorted((r.skill, r.min_level) for r in body.requirements)
         done = await queues.put(queue_id, values)
         if done is None:

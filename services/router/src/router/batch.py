@@ -1,12 +1,14 @@
 """From the core's decisions and what they touched to the one batch that is committed."""
 
+from dataclasses import dataclass
+
 import msgspec
 
 from common.contracts.codec import type_of
 from router.core import outputs
 from router.core.outputs import RELEASES, Output
 from router.core.state import State
-from router.core.values import ENDED, Contact
+from router.core.values import ENDED, Agent, Contact
 from router.ports import Assigned, Batch, ContactRow, LogLine, Reign
 from router.translate import body_of, fact_from, key_of
 
@@ -32,27 +34,39 @@ def make_batch(state: State, reign: Reign, decided: Decided, units_known: dict[s
                 body=body_of(fact),
             )
         )
-    fresh = {output.contact_id for output, _ in decided if isinstance(output, outputs.Queued)}
+    fresh = state.fresh
     ended = {output.contact_id: at_ms for output, at_ms in decided if isinstance(output, ENDS)}
     rows = [_row(contact, ended.get(contact.contact_id)) for contact in state.touched_contacts.values()]
     agents = list(state.touched_agents.values())
-    released, assigned = _assignments(decided)
+    changes = _assignments(decided)
+    capacities = {agent.agent_id: _capacity(agent) for agent in agents}
     batch = Batch(
         log=log,
         new_contacts=[row for row in rows if row.contact_id in fresh],
         contacts=[row for row in rows if row.contact_id not in fresh],
         agents=[(agent.agent_id, msgspec.json.encode(agent).decode()) for agent in agents],
-        capacities=[(a.agent_id, a.units) for a in agents if units_known.get(a.agent_id) != a.units],
-        released=released,
-        assigned=assigned,
+        capacities=[(name, units) for name, units in capacities.items() if units_known.get(name) != units],
+        released=[
+            (one.contact_id, one.attempt, one.released_at_ms)
+            for one in changes
+            if not one.made and one.released_at_ms is not None
+        ],
+        accepted=[
+            (one.contact_id, one.attempt)
+            for one in changes
+            if not one.made and one.accepted and one.released_at_ms is None
+        ],
+        units=[one.row() for one in changes if not one.made and one.released_at_ms is None and one.units is not None],
+        assigned=[one.row() for one in changes if one.made],
     )
-    units_known.update((agent.agent_id, agent.units) for agent in agents)
+    units_known.update(capacities)
+    state.fresh.clear()
     state.touched_contacts.clear()
     state.touched_agents.clear()
     return batch
 
 
-ENDS = (outputs.Completed, outputs.Abandoned, outputs.Cancelled)
+ENDS = (outputs.Completed, outputs.Abandoned, outputs.Cancelled, outputs.Expired, outputs.Overflowed)
 
 
 def _row(contact: Contact, ended_at_ms: int | None) -> ContactRow:
@@ -68,28 +82,57 @@ def _row(contact: Contact, ended_at_ms: int | None) -> ContactRow:
     )
 
 
-def _assignments(decided: Decided) -> tuple[list[tuple[str, int, int]], list[Assigned]]:
-    made: dict[tuple[str, int], Assigned] = {}
-    released: list[tuple[str, int, int]] = []
+@dataclass(slots=True, kw_only=True)
+class _Change:
+    """What a batch does to one attempt. `units`: what it takes afterwards; None when that stays as it is."""
+
+    contact_id: str
+    attempt: int
+    agent_id: str
+    made: bool = False
+    accepted: bool = False
+    released_at_ms: int | None = None
+    units: tuple[int, ...] | None = None
+
+    def row(self) -> Assigned:
+        return Assigned(
+            contact_id=self.contact_id,
+            attempt=self.attempt,
+            agent_id=self.agent_id,
+            accepted=self.accepted,
+            units=self.units or (),
+            released_at_ms=self.released_at_ms,
+        )
+
+
+def _assignments(decided: Decided) -> list[_Change]:
+    changes: dict[tuple[str, int], _Change] = {}
     for output, at_ms in decided:
-        if isinstance(output, outputs.Offered):
-            made[output.contact_id, output.attempt] = Assigned(
-                contact_id=output.contact_id,
-                attempt=output.attempt,
-                agent_id=output.agent_id,
-                units=output.unit_numbers,
-                released_at_ms=None,
+        if not isinstance(output, ASSIGNS):
+            continue
+        key = (output.contact_id, output.attempt)
+        change = changes.get(key)
+        if change is None:
+            change = changes[key] = _Change(
+                contact_id=output.contact_id, attempt=output.attempt, agent_id=output.agent_id
             )
-        elif isinstance(output, RELEASES):
-            offer = made.get((output.contact_id, output.attempt))
-            if offer is None:
-                released.append((output.contact_id, output.attempt, at_ms))
-                continue
-            made[output.contact_id, output.attempt] = Assigned(
-                contact_id=offer.contact_id,
-                attempt=offer.attempt,
-                agent_id=offer.agent_id,
-                units=(),
-                released_at_ms=at_ms,
-            )
-    return released, list(made.values())
+        match output:
+            case outputs.Offered():
+                change.made, change.units = True, output.unit_numbers
+            case outputs.Accepted():
+                change.accepted = True
+            case outputs.Paused():
+                change.units = ()
+            case outputs.Resumed():
+                change.units = output.unit_numbers
+            case _:
+                change.released_at_ms, change.units = at_ms, ()
+    return list(changes.values())
+
+
+ASSIGNS = (outputs.Offered, outputs.Accepted, outputs.Paused, outputs.Resumed, *RELEASES)
+
+
+def _capacity(agent: Agent) -> int:
+    """Unit rows that the agent needs: its capacity, and what goes beyond it on purpose."""
+    return max([agent.units, *(number for _, numbers in agent.work.values() for number in numbers)])

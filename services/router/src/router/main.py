@@ -5,6 +5,7 @@ from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock, monotonic_s, new_id
 from common.runtime.database import open_engine, open_pool
+from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
@@ -15,6 +16,7 @@ from router.adapters.ledger import PostgresLedger, take
 from router.adapters.queues import Queues
 from router.api import add_routes
 from router.config import Settings
+from router.consumers import know_skills
 from router.ownership import Watch
 from router.ports import Reign
 from router.reigns import Reigns
@@ -44,6 +46,13 @@ async def _main(settings: Settings) -> None:
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
         outbox = Outbox(pool=pool, publisher=publisher, producer="router", topic_prefix=settings.topic_prefix)
+        follower = Follower(
+            name="router",
+            dsn=dsn,
+            bus=bus,
+            topics=[settings.topic_prefix + CONFIG.name],
+            apply=know_skills,
+        )
         topics = [settings.topic_prefix + topic.name for topic in (CONFIG, AGENTS, CONTACTS)]
         leases = Leases(dsn=dsn, me=me)
         stack.push_async_callback(leases.close)
@@ -81,12 +90,19 @@ async def _main(settings: Settings) -> None:
         verifier = TokenVerifier(
             jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
         )
-        add_routes(app, queues=Queues(engine, clock), verifier=verifier, clock=clock, hand_over=outbox.hand_over)
+        add_routes(
+            app,
+            queues=Queues(engine, clock),
+            verifier=verifier,
+            clock=clock,
+            hand_over=outbox.hand_over,
+            scorers=frozenset(),
+        )
         await lifecycle.serve(
             app,
             host=settings.host,
             port=settings.port,
             running=running,
-            background=[reigns.run, outbox.run],
+            background=[reigns.run, outbox.run, follower.run],
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -36,6 +36,7 @@ class Assigned:
     contact_id: str
     attempt: int
     agent_id: str
+    accepted: bool
     units: tuple[int, ...]
     released_at_ms: int | None
 
@@ -55,7 +56,7 @@ class ContactRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Everything that one statement commits."""
+    """Everything that one statement commits. `units`: attempts whose capacity units changed, with the new ones."""
 
     log: Sequence[LogLine]
     new_contacts: Sequence[ContactRow]
@@ -63,6 +64,8 @@ class Batch:
     agents: Sequence[tuple[str, str]]
     capacities: Sequence[tuple[str, int]]
     released: Sequence[tuple[str, int, int]]
+    accepted: Sequence[tuple[str, int]]
+    units: Sequence[Assigned]
     assigned: Sequence[Assigned]
 
 

@@ -4,11 +4,16 @@ import msgspec
 
 from common.contracts import agents, codec, config, contacts, routing
 from router.core import inputs, outputs
+from router.core.needs import both, skills_need
 from router.core.values import Queue
 
 _VERBS = {
     agents.AcceptRequested: "accept",
     agents.DeclineRequested: "decline",
+    agents.RespondRequested: "respond",
+    agents.PauseRequested: "pause",
+    agents.ResumeRequested: "resume",
+    agents.TransferRequested: "transfer",
     agents.CompleteRequested: "complete",
     agents.WrapUpEndRequested: "end_wrap_up",
 }
@@ -20,7 +25,11 @@ def queue_from(fact: config.QueueDefined) -> Queue:
         queue_id=fact.queue,
         pool=fact.pool,
         version=fact.version,
-        requirements=tuple(sorted((r.skill, r.min_level) for r in fact.requirements)),
+        need=both(
+            skills_need(tuple(sorted((r.skill, r.min_level) for r in fact.requirements))),
+            fact.policy.need,
+        ),
+        policy=fact.policy,
         priority=fact.priority,
         offer_timeout_ms=fact.offer_timeout_ms,
         wrap_up_ms=fact.wrap_up_ms,
@@ -41,9 +50,17 @@ def input_from(fact: msgspec.Struct) -> inputs.Input | None:
                 priority=fact.priority,
                 requirements=tuple((r.skill, r.min_level) for r in fact.requirements),
                 accepted_at_ms=fact.accepted_at_ms,
+                need=fact.need,
+                customer=fact.customer,
+                last_agent=fact.last_agent,
+                account_team=fact.account_team,
+                named_agent=fact.named_agent,
+                not_before_ms=fact.not_before_ms,
             )
         case contacts.CancelRequested():
             return inputs.CancelAsked(contact_id=fact.contact_id, reason=fact.reason)
+        case contacts.CallbackRequested():
+            return inputs.CallbackAsked(contact_id=fact.contact_id, not_before_ms=fact.not_before_ms)
         case agents.AgentPicture():
             return inputs.AgentSeen(
                 agent_id=fact.agent_id,
@@ -54,8 +71,21 @@ def input_from(fact: msgspec.Struct) -> inputs.Input | None:
                 skills=tuple(sorted(fact.skills.items())),
                 units=fact.units,
                 link_lost=isinstance(fact, agents.SessionEnded) and fact.reason == "lease_expired",
+                languages=fact.languages,
+                region=fact.region,
+                attributes=tuple(sorted(fact.attributes.items())),
+                channel_max=tuple(sorted(fact.channel_max.items())),
+                link_score=fact.link_score,
+                auto_accept=fact.auto_accept,
+                offer_extra_ms=fact.offer_extra_ms,
+                shift_ends_ms=fact.shift_ends_ms,
+                break_due_ms=fact.break_due_ms,
+                premium_from_ms=fact.premium_from_ms,
+                denied_from_ms=fact.denied_from_ms,
+                denied_reason=fact.denied_reason,
             )
         case agents.AgentCommand():
+            passed_on = fact if isinstance(fact, agents.TransferRequested) else None
             return inputs.AgentAsked(
                 verb=_VERBS[type(fact)],
                 command_id=fact.command_id,
@@ -64,6 +94,9 @@ def input_from(fact: msgspec.Struct) -> inputs.Input | None:
                 session_no=fact.session_no,
                 contact_id=fact.contact_id,
                 attempt=fact.attempt,
+                to_queue="" if passed_on is None else passed_on.to_queue,
+                to_agent="" if passed_on is None else passed_on.to_agent,
+                need=None if passed_on is None else passed_on.need,
             )
         case config.QueueDefined():
             return inputs.QueueSet(queue=queue_from(fact))
@@ -72,7 +105,21 @@ def input_from(fact: msgspec.Struct) -> inputs.Input | None:
 
 
 _FACTS: dict[type[object], type[msgspec.Struct]] = {
+    outputs.Scheduled: routing.ContactScheduled,
     outputs.Queued: routing.ContactQueued,
+    outputs.StepJoined: routing.StepJoined,
+    outputs.StepExpired: routing.StepExpired,
+    outputs.StepSkipped: routing.StepSkipped,
+    outputs.Escalated: routing.ContactEscalated,
+    outputs.Moved: routing.ContactMoved,
+    outputs.CallbackArranged: routing.CallbackArranged,
+    outputs.Expired: routing.ContactExpired,
+    outputs.Overflowed: routing.ContactOverflowed,
+    outputs.Responded: routing.ContactResponded,
+    outputs.Paused: routing.ContactPaused,
+    outputs.Resumed: routing.ContactResumed,
+    outputs.Transferred: routing.ContactTransferred,
+    outputs.OfferDenied: routing.OfferDenied,
     outputs.Offered: routing.OfferMade,
     outputs.Accepted: routing.OfferAccepted,
     outputs.Declined: routing.OfferDeclined,
@@ -92,12 +139,10 @@ _FACTS: dict[type[object], type[msgspec.Struct]] = {
 
 def fact_from(output: outputs.Output, *, at_ms: int) -> routing.RoutingFact:
     """The fact that says what the core decided."""
-    fields: dict[str, object] = {
-        name: getattr(output, name) for name in output.__dataclass_fields__ if name != "queue_id"
-    }
+    fields: dict[str, object] = {name: getattr(output, name) for name in output.__struct_fields__ if name != "queue_id"}
     if isinstance(output, outputs.ContactDecision):
         fields["queue"] = output.queue_id
-    if isinstance(output, outputs.Offered):
+    if isinstance(output, (outputs.Offered, outputs.Resumed)):
         fields["units"] = len(output.unit_numbers)
         del fields["unit_numbers"]
     return _FACTS[type(output)](**fields, at_ms=at_ms)  # type: ignore[return-value]
@@ -105,7 +150,7 @@ def fact_from(output: outputs.Output, *, at_ms: int) -> routing.RoutingFact:
 
 def key_of(output: outputs.Output) -> str:
     """The record's key: whom the fact is about."""
-    if isinstance(output, outputs.AgentRouting):
+    if isinstance(output, (outputs.AgentRouting, outputs.OfferDenied)):
         return output.agent_id
     return output.contact_id
 

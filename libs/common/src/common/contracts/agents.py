@@ -1,19 +1,27 @@
 """Facts of `agents.v1`. Owner: agent-presence.
 
 State facts carry the agent's whole routing picture and `(session_no, seq)`: the latest wins, older ones are ignored.
-Commands (accept, decline, complete, wrap-up end) are facts that somebody asked; a `command_id` makes them idempotent.
+Commands (accept, decline, respond, pause, resume, transfer, complete, wrap-up end) are facts that somebody asked; a
+`command_id` makes them idempotent.
 """
 
 from typing import Literal
 
 import msgspec
 
+from common.contracts.policies import Need
+
 Presence = Literal["available", "away", "break", "meal", "training", "offline"]
 SessionEnd = Literal["signed_out", "lease_expired", "replaced"]
 
 
 class AgentPicture(msgspec.Struct, frozen=True, kw_only=True):
-    """What the router must know of an agent. `skills`: proficiency 0 to 100; `units`: capacity units in all."""
+    """What the router must know of an agent. `skills`: proficiency 0 to 100; `units`: capacity units in all.
+
+    `channel_max`: contacts of a channel at a time; `link_score`: of the line, 0 to 100; `offer_extra_ms`: more time to
+    answer, for a slow line. No offer may run past `break_due_ms`, `shift_ends_ms` or `denied_from_ms` (the hours that law
+    and plan allow, with `denied_reason`); from `premium_from_ms` on work costs a premium.
+    """
 
     agent_id: str
     pool: str
@@ -23,6 +31,18 @@ class AgentPicture(msgspec.Struct, frozen=True, kw_only=True):
     skills: dict[str, int]
     units: int
     at_ms: int
+    languages: tuple[str, ...] = ()
+    region: str = ""
+    attributes: dict[str, str] = {}
+    channel_max: dict[str, int] = {}
+    link_score: int = 100
+    auto_accept: bool = False
+    offer_extra_ms: int = 0
+    shift_ends_ms: int | None = None
+    break_due_ms: int | None = None
+    premium_from_ms: int | None = None
+    denied_from_ms: int | None = None
+    denied_reason: str = ""
 
 
 class SessionStarted(AgentPicture, frozen=True, kw_only=True, tag="agent.session_started"):
@@ -67,6 +87,35 @@ class WrapUpEndRequested(AgentCommand, frozen=True, kw_only=True, tag="wrap_up.e
     """The work after the conversation is over too."""
 
 
+class RespondRequested(AgentCommand, frozen=True, kw_only=True, tag="contact.respond_requested"):
+    """The customer has a first response."""
+
+
+class PauseRequested(AgentCommand, frozen=True, kw_only=True, tag="contact.pause_requested"):
+    """The contact can wait; give me others meanwhile."""
+
+
+class ResumeRequested(AgentCommand, frozen=True, kw_only=True, tag="contact.resume_requested"):
+    """I go on with the contact that I paused."""
+
+
+class TransferRequested(AgentCommand, frozen=True, kw_only=True, tag="contact.transfer_requested"):
+    """Pass the contact on: to a queue, to an agent, or in its queue to somebody who meets `need`."""
+
+    to_queue: str = ""
+    to_agent: str = ""
+    need: Need | None = None
+
+
 StateFact = SessionStarted | PresenceChanged | SessionEnded
-CommandFact = AcceptRequested | DeclineRequested | CompleteRequested | WrapUpEndRequested
+CommandFact = (
+    AcceptRequested
+    | DeclineRequested
+    | RespondRequested
+    | PauseRequested
+    | ResumeRequested
+    | TransferRequested
+    | CompleteRequested
+    | WrapUpEndRequested
+)
 AgentFact = StateFact | CommandFact

@@ -3,6 +3,7 @@
 import msgspec
 
 from common.contracts.contacts import Requirement
+from common.contracts.policies import QueuePolicy
 
 
 class QueueDefined(msgspec.Struct, frozen=True, kw_only=True, tag="queue.defined"):
@@ -17,6 +18,7 @@ class QueueDefined(msgspec.Struct, frozen=True, kw_only=True, tag="queue.defined
     wrap_up_ms: int
     link_grace_ms: int
     service_level_ms: int
+    policy: QueuePolicy = QueuePolicy()
 
 
 class SkillDefined(msgspec.Struct, frozen=True, kw_only=True, tag="skill.defined"):

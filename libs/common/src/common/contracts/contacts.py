@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from common.contracts.policies import Need
+
 Channel = Literal["voice", "chat", "email", "sms", "social", "callback", "screen_share"]
 CancelReason = Literal["customer_gave_up", "withdrawn"]
 
@@ -16,7 +18,10 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContactSubmitted(msgspec.Struct, frozen=True, kw_only=True, tag="contact.submitted"):
-    """Intake accepted a contact and answers for it. `accepted_at_ms` is where its routing age starts."""
+    """Intake accepted a contact and answers for it. `accepted_at_ms` is where its routing age starts, or `not_before_ms`.
+
+    `customer` is an opaque reference. `last_agent`, `account_team` and `named_agent`: whom the contact knows.
+    """
 
     contact_id: str
     pool: str
@@ -25,6 +30,12 @@ class ContactSubmitted(msgspec.Struct, frozen=True, kw_only=True, tag="contact.s
     priority: int
     requirements: tuple[Requirement, ...]
     accepted_at_ms: int
+    need: Need = Need()
+    customer: str = ""
+    last_agent: str = ""
+    account_team: str = ""
+    named_agent: str = ""
+    not_before_ms: int | None = None
 
 
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="contact.cancel_requested"):
@@ -36,4 +47,13 @@ class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag="contact.ca
     requested_at_ms: int
 
 
-ContactFact = ContactSubmitted | CancelRequested
+class CallbackRequested(msgspec.Struct, frozen=True, kw_only=True, tag="contact.callback_requested"):
+    """The customer would rather be called back and keeps the place, or at `not_before_ms`."""
+
+    contact_id: str
+    pool: str
+    requested_at_ms: int
+    not_before_ms: int | None = None
+
+
+ContactFact = ContactSubmitted | CancelRequested | CallbackRequested

@@ -11,10 +11,19 @@ import msgspec
 from common.contracts.contacts import CancelReason, Channel
 
 Actor = Literal["customer", "integration", "agent", "router"]
-RescindReason = Literal["customer_gave_up", "withdrawn", "link_lost", "agent_unavailable"]
+RescindReason = Literal["customer_gave_up", "withdrawn", "link_lost", "agent_unavailable", "taken"]
 RoutingState = Literal["ready", "not_responding", "not_available", "offline"]
 RefusalReason = Literal[
-    "unknown_contact", "not_offered_to_you", "offer_over", "not_held_by_you", "already_done", "old_session"
+    "unknown_contact",
+    "not_offered_to_you",
+    "offer_over",
+    "not_held_by_you",
+    "already_done",
+    "old_session",
+    "unknown_queue",
+    "unknown_agent",
+    "too_many_transfers",
+    "no_capacity",
 ]
 
 
@@ -37,8 +46,73 @@ class ContactQueued(RoutingFactBase, frozen=True, kw_only=True, tag="contact.que
     routing_age_at_ms: int
 
 
+class ContactScheduled(RoutingFactBase, frozen=True, kw_only=True, tag="contact.scheduled"):
+    """The contact is kept until `due_ms`, when it joins its queue."""
+
+    channel: Channel
+    priority: int
+    accepted_at_ms: int
+    due_ms: int
+
+
+class StepJoined(RoutingFactBase, frozen=True, kw_only=True, tag="step.joined"):
+    """The contact waits in step `step` (from 1) of its plan until `expires_at_ms`."""
+
+    step: int
+    expires_at_ms: int
+
+
+class StepExpired(RoutingFactBase, frozen=True, kw_only=True, tag="step.expired"):
+    """The step's time is over; the next one, or the queue's own need, counts."""
+
+    step: int
+
+
+class StepSkipped(RoutingFactBase, frozen=True, kw_only=True, tag="step.skipped"):
+    """No signed-in agent could serve the step."""
+
+    step: int
+
+
+class ContactEscalated(RoutingFactBase, frozen=True, kw_only=True, tag="contact.escalated"):
+    """The contact waited for `waited_ms` and has a higher priority now."""
+
+    priority: int
+    waited_ms: int
+
+
+class ContactMoved(RoutingFactBase, frozen=True, kw_only=True, tag="contact.moved"):
+    """The contact overflowed from `from_queue`; its age is kept."""
+
+    from_queue: str
+    reason: Literal["overflow"]
+
+
+class CallbackArranged(RoutingFactBase, frozen=True, kw_only=True, tag="contact.callback_arranged"):
+    """The customer is called back: the contact keeps its place, or joins its queue again at `due_ms`."""
+
+    actor: Actor
+    due_ms: int | None
+
+
+class ContactExpired(RoutingFactBase, frozen=True, kw_only=True, tag="contact.expired"):
+    """Nobody took the contact within the queue's time to live."""
+
+    waited_ms: int
+
+
+class ContactOverflowed(RoutingFactBase, frozen=True, kw_only=True, tag="contact.overflowed"):
+    """The queue's policy ended the contact, with a message for the customer."""
+
+    reason: str
+    message: str
+
+
 class OfferMade(RoutingFactBase, frozen=True, kw_only=True, tag="offer.made"):
-    """One agent may take the contact until `expires_at_ms`. `attempt` counts offers of this contact from 1."""
+    """One agent may take the contact until `expires_at_ms`. `attempt` counts offers of this contact from 1.
+
+    `score` is the contact's at this moment, in thousandths of a point; `exceeds`: beyond the agent's capacity, on purpose.
+    """
 
     attempt: int
     agent_id: str
@@ -48,6 +122,8 @@ class OfferMade(RoutingFactBase, frozen=True, kw_only=True, tag="offer.made"):
     units: int
     routing_age_at_ms: int
     expires_at_ms: int
+    score: int = 0
+    exceeds: bool = False
 
 
 class OfferAccepted(RoutingFactBase, frozen=True, kw_only=True, tag="offer.accepted"):
@@ -59,11 +135,12 @@ class OfferAccepted(RoutingFactBase, frozen=True, kw_only=True, tag="offer.accep
 
 
 class OfferDeclined(RoutingFactBase, frozen=True, kw_only=True, tag="offer.declined"):
-    """The agent said no; the contact is back at the head of its order, its age kept."""
+    """The agent said no; the contact is back at the head of its order, its age kept, when no other offer is `still_out`."""
 
     attempt: int
     agent_id: str
     command_id: str
+    still_out: int = 0
 
 
 class OfferTimedOut(RoutingFactBase, frozen=True, kw_only=True, tag="offer.timed_out"):
@@ -71,6 +148,7 @@ class OfferTimedOut(RoutingFactBase, frozen=True, kw_only=True, tag="offer.timed
 
     attempt: int
     agent_id: str
+    still_out: int = 0
 
 
 class OfferRescinded(RoutingFactBase, frozen=True, kw_only=True, tag="offer.rescinded"):
@@ -79,6 +157,7 @@ class OfferRescinded(RoutingFactBase, frozen=True, kw_only=True, tag="offer.resc
     attempt: int
     agent_id: str
     reason: RescindReason
+    still_out: int = 0
 
 
 class LinkLost(RoutingFactBase, frozen=True, kw_only=True, tag="contact.link_lost"):
@@ -97,11 +176,46 @@ class LinkRestored(RoutingFactBase, frozen=True, kw_only=True, tag="contact.link
 
 
 class ContactRequeued(RoutingFactBase, frozen=True, kw_only=True, tag="contact.requeued"):
-    """The agent did not come back; the contact is back at the head, its age kept."""
+    """The agent did not come back, or did not respond; the contact is back at the head, its age kept."""
 
     attempt: int
     agent_id: str
-    reason: Literal["link_lost"]
+    reason: Literal["link_lost", "no_first_response"]
+
+
+class ContactResponded(RoutingFactBase, frozen=True, kw_only=True, tag="contact.responded"):
+    """The agent gave the customer a first response."""
+
+    attempt: int
+    agent_id: str
+    command_id: str
+
+
+class ContactPaused(RoutingFactBase, frozen=True, kw_only=True, tag="contact.paused"):
+    """The agent keeps the contact and has its capacity for others meanwhile."""
+
+    attempt: int
+    agent_id: str
+    command_id: str
+
+
+class ContactResumed(RoutingFactBase, frozen=True, kw_only=True, tag="contact.resumed"):
+    """The agent goes on with the paused contact."""
+
+    attempt: int
+    agent_id: str
+    command_id: str
+    units: int
+
+
+class ContactTransferred(RoutingFactBase, frozen=True, kw_only=True, tag="contact.transferred"):
+    """The agent passed the contact on to `queue`, or to an agent in it; its age is kept."""
+
+    attempt: int
+    agent_id: str
+    command_id: str
+    from_queue: str
+    to_agent: str
 
 
 class WrapUpStarted(RoutingFactBase, frozen=True, kw_only=True, tag="wrap_up.started"):
@@ -147,6 +261,16 @@ class AgentRoutingChanged(msgspec.Struct, frozen=True, kw_only=True, tag="agent.
     at_ms: int
 
 
+class OfferDenied(msgspec.Struct, frozen=True, kw_only=True, tag="agent.offer_denied"):
+    """Hours, law or a break keep offers from an agent who is ready. Said once a reason."""
+
+    agent_id: str
+    pool: str
+    session_no: int
+    reason: str
+    at_ms: int
+
+
 class CommandRefused(msgspec.Struct, frozen=True, kw_only=True, tag="command.refused"):
     """A command that came too late or was not the agent's to give; nothing changed."""
 
@@ -160,7 +284,14 @@ class CommandRefused(msgspec.Struct, frozen=True, kw_only=True, tag="command.ref
 
 
 ContactTransition = (
-    ContactQueued
+    ContactScheduled
+    | ContactQueued
+    | StepJoined
+    | StepExpired
+    | StepSkipped
+    | ContactEscalated
+    | ContactMoved
+    | CallbackArranged
     | OfferMade
     | OfferAccepted
     | OfferDeclined
@@ -169,9 +300,15 @@ ContactTransition = (
     | LinkLost
     | LinkRestored
     | ContactRequeued
+    | ContactResponded
+    | ContactPaused
+    | ContactResumed
+    | ContactTransferred
     | WrapUpStarted
     | ContactCompleted
     | ContactAbandoned
     | ContactCancelled
+    | ContactExpired
+    | ContactOverflowed
 )
-RoutingFact = ContactTransition | AgentRoutingChanged | CommandRefused
+RoutingFact = ContactTransition | AgentRoutingChanged | OfferDenied | CommandRefused

@@ -24,6 +24,8 @@ agent_table = sa.Table(
     sa.Column("skills", JSONB),
     sa.Column("units", sa.Integer),
     sa.Column("enabled", sa.Boolean),
+    sa.Column("traits", JSONB),
+    sa.Column("limits", JSONB),
 )
 session_table = sa.Table(
     "session",
@@ -78,6 +80,7 @@ class Directory:
             "skills": profile.skills,
             "units": profile.units,
             "enabled": profile.enabled,
+            "traits": profile.traits,
         }
         changes = {name: value for name, value in row.items() if name != "agent_id"}
         signed_in = (
@@ -98,6 +101,12 @@ class Directory:
         async with self._engine.begin() as connection:
             done = (await connection.execute(statement)).scalar_one_or_none()
         return None if done is not None else "agent_signed_in"
+
+    async def put_limits(self, agent_id: str, limits: dict[str, Any]) -> bool:
+        """Breaks, shift and hours of an agent; False when there is no such agent."""
+        statement = sa.update(agent_table).where(agent_table.c.agent_id == agent_id).values(limits=limits)
+        async with self._engine.begin() as connection:
+            return bool((await connection.execute(statement)).rowcount)
 
     async def get_agent(self, agent_id: str) -> dict[str, Any] | None:
         """An agent and its presence."""

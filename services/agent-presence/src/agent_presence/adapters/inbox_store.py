@@ -14,7 +14,7 @@ _ITEM = [field.name for field in fields(Item)]
 _STANDING = [field.name for field in fields(Standing)]
 PUT_ITEM = (
     f"INSERT INTO inbox_item ({', '.join(_ITEM)}) VALUES ({', '.join(f'${n + 1}' for n in range(len(_ITEM)))})"
-    f" ON CONFLICT (contact_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _ITEM[1:])}"
+    f" ON CONFLICT (contact_id, agent_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _ITEM[2:])}"
 )
 PUT_STANDING = (
     f"INSERT INTO agent_routing ({', '.join(_STANDING)})"
@@ -40,7 +40,9 @@ async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
     """Write what the facts changed: items, standings, outcomes of commands."""
     contacts = sorted({record.fact.contact_id for record in records if _about_attempt(record)})  # type: ignore[union-attr]
     found = await connection.fetch("SELECT * FROM inbox_item WHERE contact_id = ANY($1::text[])", contacts)
-    items: dict[str, Item | None] = {row["contact_id"]: Item(**dict(row)) for row in found}
+    items: dict[tuple[str, str], Item | None] = {
+        (row["contact_id"], row["agent_id"]): Item(**dict(row)) for row in found
+    }
     standings: dict[str, Standing] = {}
     outcomes: dict[tuple[str, str], str] = {}
     for record in records:
@@ -58,7 +60,8 @@ async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
             )
         elif _about_attempt(record):
             assert isinstance(fact, routing.RoutingFactBase)
-            items[fact.contact_id] = item_after(items.get(fact.contact_id), fact, shard=record.partition, seq=seq)
+            key = (fact.contact_id, str(getattr(fact, "agent_id", "")))
+            items[key] = item_after(items.get(key), fact, shard=record.partition, seq=seq)
         answered = outcome_of(fact)
         if answered is not None:
             outcomes.setdefault(answered[:2], answered[2])
@@ -67,14 +70,18 @@ async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
 
 async def _write(
     connection: Connection,
-    items: dict[str, Item | None],
+    items: dict[tuple[str, str], Item | None],
     standings: dict[str, Standing],
     outcomes: dict[tuple[str, str], str],
 ) -> None:
-    gone = sorted(contact_id for contact_id, item in items.items() if item is None)
+    gone = sorted(key for key, item in items.items() if item is None)
     there = [item for _, item in sorted(items.items()) if item is not None]
     if gone:
-        await connection.execute("DELETE FROM inbox_item WHERE contact_id = ANY($1::text[])", gone)
+        await connection.execute(
+            "DELETE FROM inbox_item i USING unnest($1::text[], $2::text[]) AS g(contact_id, agent_id)"
+            " WHERE i.contact_id = g.contact_id AND i.agent_id = g.agent_id",
+            *[list(column) for column in zip(*gone, strict=True)],
+        )
     if there:
         await connection.executemany(PUT_ITEM, [[getattr(item, name) for name in _ITEM] for item in there])
     if standings:

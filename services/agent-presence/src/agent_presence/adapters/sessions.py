@@ -18,7 +18,8 @@ SWEEP_MAX = 500
 POOLS_MAX = 50_000
 """Sessions whose pool is remembered; beyond it all are forgotten and asked for again."""
 
-_PICTURE = "s.agent_id, s.session_no, s.seq, s.presence, a.pool, a.skills::text, a.units"
+_PICTURE = "s.agent_id, s.session_no, s.seq, s.presence, a.pool, a.skills::text, a.units,"
+_PICTURE += " s.link_score, a.traits::text, a.limits::text"
 SIGN_IN = f"""
 INSERT INTO session AS s (agent_id, session_no, seq, presence, lease_expires_at)
 SELECT agent_id, 1, 1, $2, now() + $3 * interval '1 second' FROM agent WHERE agent_id = $1 AND enabled
@@ -27,7 +28,7 @@ ON CONFLICT (agent_id) DO UPDATE SET session_no = s.session_no + 1, seq = s.seq 
 RETURNING (SELECT row_to_json(r)::text FROM (SELECT {_PICTURE} FROM agent a WHERE a.agent_id = s.agent_id) r)
 """
 CHANGE = f"""
-UPDATE session s SET presence = coalesce($3, s.presence), seq = s.seq + 1,
+UPDATE session s SET presence = coalesce($3, s.presence), link_score = coalesce($5, s.link_score), seq = s.seq + 1,
        lease_expires_at = CASE WHEN $4::float8 IS NULL THEN s.lease_expires_at
                                ELSE now() + $4 * interval '1 second' END
   FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.ended_at IS NULL
@@ -96,12 +97,17 @@ class PostgresSessions:
         return session, [row]
 
     async def change(
-        self, agent_id: str, *, session_no: int | None, presence: agents.Presence | None
+        self,
+        agent_id: str,
+        *,
+        session_no: int | None,
+        presence: agents.Presence | None = None,
+        link_score: int | None = None,
     ) -> tuple[Session, list[OutboxRow]] | None:
         """Tell the router the agent's picture anew (of any session when `session_no` is None); None: no session."""
         lease_s = None if session_no is None else self._lease_s
         async with borrowed(self._pool) as connection, connection.transaction():
-            found = await connection.fetchrow(CHANGE, agent_id, session_no, presence, lease_s)
+            found = await connection.fetchrow(CHANGE, agent_id, session_no, presence, lease_s, link_score)
             if found is None:
                 return None
             session = _session(dict(found))
@@ -217,7 +223,8 @@ def _kept(
 
 
 def _session(row: dict[str, object]) -> Session:
-    skills = row["skills"]
-    if isinstance(skills, str):
-        skills = msgspec.json.decode(skills)
-    return msgspec.convert({**row, "skills": skills}, Session)
+    decoded = {name: row[name] for name in ("skills", "traits", "limits")}
+    for name, value in decoded.items():
+        if isinstance(value, str):
+            decoded[name] = msgspec.json.decode(value)
+    return msgspec.convert({**row, **decoded}, Session)

@@ -27,7 +27,7 @@ SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_
 """
 LEAVING = """
 SELECT contact_id, pool, cancel_reason FROM contact c
- WHERE cancel_at_ms IS NOT NULL AND state IN ('accepted', 'queued', 'offered', 'assigned', 'link_lost')
+ WHERE cancel_at_ms IS NOT NULL AND state IN ('accepted', 'scheduled', 'queued', 'offered', 'assigned', 'paused', 'link_lost')
    AND cancel_at_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY cancel_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """

@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
 
+from common.contracts.config import QueueDefined
+from common.contracts.contacts import Requirement
+from common.contracts.policies import QueuePolicy
 from common.runtime.bus import Incoming, Place
 from common.runtime.database import AWAY, open_connection
 from common.runtime.failures import Retryable
-from router.core.state import ENDED_REMEMBERED_MS, State, place_agent, put_waiting, set_timer
-from router.core.values import Agent, Contact, ContactState, Queue
+from router.core.restore import restore
+from router.core.state import ENDED_REMEMBERED_MS, State
+from router.core.values import Agent, Contact, Queue
 from router.ports import Batch, Diverged, Fenced, LogLine, Reign
+from router.translate import queue_from
 
 LOCK_CLASS = 7_318_002
 CLOSE_TIMEOUT_S = 2.0
@@ -23,7 +29,12 @@ TAKE = """
 UPDATE shard_lease SET epoch = epoch + 1, owner = $2, backend_pid = pg_backend_pid(), renew_counter = renew_counter + 1
  WHERE shard = $1 RETURNING epoch, last_seq, published_seq, input_offsets::text
 """
-QUEUE_COLUMNS = "queue_id, pool, version, requirements::text, priority, offer_timeout_ms, wrap_up_ms, link_grace_ms, service_level_ms"
+QUEUE_COLUMNS = (
+    "queue_id, pool, version, requirements::text, priority, offer_timeout_ms, wrap_up_ms, link_grace_ms,"
+    " service_level_ms, policy::text"
+)
+_AGENT = msgspec.json.Decoder(Agent)
+_CONTACT = msgspec.json.Decoder(Contact)
 
 
 class PostgresLedger:
@@ -35,30 +46,23 @@ class PostgresLedger:
 
     async def rebuild(self, *, now_ms: int) -> State:
         """The core's state as it was last committed."""
-        state = State()
-        for row in await self._connection.fetch(
-            f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1",
-            self._shard,
-        ):
-            queue = _queue(row)
-            state.queues[queue.queue_id] = queue
-        for row in await self._connection.fetch("SELECT doc FROM agent WHERE shard = $1", self._shard):
-            agent = msgspec.json.decode(row["doc"], type=Agent)
-            state.agents[agent.agent_id] = agent
-        for row in await self._connection.fetch(
+        queues = await self._connection.fetch(f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1", self._shard)
+        agents = await self._connection.fetch("SELECT doc FROM agent WHERE shard = $1", self._shard)
+        ended = await self._connection.fetch(
             "SELECT contact_id, ended_at_ms FROM contact WHERE shard = $1 AND ended_at_ms > $2 ORDER BY ended_at_ms",
             self._shard,
             now_ms - ENDED_REMEMBERED_MS,
-        ):
-            state.ended[row["contact_id"]] = row["ended_at_ms"]
-        for row in await self._connection.fetch(
-            "SELECT doc FROM contact WHERE shard = $1 AND ended_at_ms IS NULL", self._shard
-        ):
-            _restore_contact(state, msgspec.json.decode(row["doc"], type=Contact))
-        for agent in state.agents.values():
-            place_agent(state, agent)
-            state.dirty_agents[agent.agent_id] = None
-        return state
+        )
+        contacts = await self._connection.fetch(
+            "SELECT doc FROM contact WHERE shard = $1 AND ended_at_ms IS NULL ORDER BY contact_id", self._shard
+        )
+        return restore(
+            queues=[_queue(row) for row in queues],
+            agents=[_AGENT.decode(row["doc"]) for row in agents],
+            contacts=[_CONTACT.decode(row["doc"]) for row in contacts],
+            ended={row["contact_id"]: row["ended_at_ms"] for row in ended},
+            now_ms=now_ms,
+        )
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
         """See `router.ports.Ledger`."""
@@ -156,20 +160,20 @@ async def take(dsn: str, *, shard: int, owner: str, topics: Sequence[str]) -> tu
     return PostgresLedger(connection, shard), reign
 
 
-def _restore_contact(state: State, contact: Contact) -> None:
-    state.contacts[contact.contact_id] = contact
-    if contact.state is ContactState.QUEUED:
-        put_waiting(state, contact)
-    if contact.due_ms is not None:
-        set_timer(state, contact.contact_id, contact.due_ms)
-    for until_ms in contact.declined.values():
-        set_timer(state, contact.contact_id, until_ms)
-
-
 def _queue(row: asyncpg.Record) -> Queue:
+    return queue_from(queue_defined(dict(row)))
+
+
+def queue_defined(row: dict[str, Any]) -> QueueDefined:
+    """The fact that says how a queue is, from its row with JSON as text."""
     values = dict(row)
     pairs = msgspec.json.decode(values.pop("requirements"), type=list[tuple[str, int]])
-    return Queue(**values, requirements=tuple(sorted(pairs)))
+    return QueueDefined(
+        queue=values.pop("queue_id"),
+        requirements=tuple(Requirement(skill=skill, min_level=level) for skill, level in pairs),
+        policy=msgspec.json.decode(values.pop("policy"), type=QueuePolicy),
+        **values,
+    )
 
 
 def _as_json(batch: Batch) -> str:
@@ -184,6 +188,8 @@ def _as_json(batch: Batch) -> str:
                 {"contact_id": contact_id, "attempt": attempt, "at_ms": at_ms}
                 for contact_id, attempt, at_ms in batch.released
             ],
+            "accepted": [{"contact_id": contact_id, "attempt": attempt} for contact_id, attempt in batch.accepted],
+            "units": batch.units,
             "assigned": batch.assigned,
         }
     ).decode()

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.contracts.config import QueueDefined
 from common.contracts.contacts import Requirement
+from common.contracts.policies import QueuePolicy
 from common.contracts.topics import CONFIG, shard_of
 from common.runtime.clock import Clock
 from common.runtime.outbox import OutboxRow, outbox_row
@@ -26,7 +28,9 @@ queue = sa.Table(
     sa.Column("wrap_up_ms", sa.Integer),
     sa.Column("link_grace_ms", sa.Integer),
     sa.Column("service_level_ms", sa.Integer),
+    sa.Column("policy", JSONB),
 )
+skill = sa.Table("skill", metadata, sa.Column("skill", sa.Text, primary_key=True))
 contact = sa.Table(
     "contact",
     metadata,
@@ -76,6 +80,13 @@ class Queues:
             )
         return fact, event
 
+    async def known(self, pool: str) -> tuple[set[str], dict[str, QueuePolicy]]:
+        """Every skill, and the policies of the pool's queues."""
+        async with self._engine.connect() as connection:
+            skills = set((await connection.execute(sa.select(skill.c.skill))).scalars())
+            rows = await connection.execute(sa.select(queue.c.queue_id, queue.c.policy).where(queue.c.pool == pool))
+            return skills, {row[0]: msgspec.convert(row[1], QueuePolicy) for row in rows}
+
     async def get(self, queue_id: str) -> tuple[QueueDefined, dict[str, int]] | None:
         """A queue, and how many live contacts it has by state."""
         async with self._engine.connect() as connection:
@@ -111,4 +122,5 @@ def defined(row: dict[str, Any]) -> QueueDefined:
         wrap_up_ms=row["wrap_up_ms"],
         link_grace_ms=row["link_grace_ms"],
         service_level_ms=row["service_level_ms"],
+        policy=msgspec.convert(row["policy"], QueuePolicy),
     )

@@ -4,7 +4,7 @@ The same history gives the same outputs, byte for byte, under any hash seed. The
 tests run this one core.
 """
 
-from router.core.engine import step
+from router.core.engine import decide, step
 from router.core.state import State
 
-__all__ = ["State", "step"]
+__all__ = ["State", "decide", "step"]

@@ -1,237 +1,340 @@
-"""The life of a contact, transition by transition."""
+"""The life of a contact: it arrives, is offered, is accepted, and what happens when its time runs out."""
 
-from typing import Any
+from zlib import crc32
 
 from router.core import inputs, outputs
-from router.core.outputs import RELEASES, ContactDecision, Output
-from router.core.state import State, place_agent, put_waiting, remember_ended, set_timer, take_waiting
-from router.core.transitions import TRANSITIONS
-from router.core.values import DECLINES_REMEMBERED_MAX, ENDED, Agent, Contact, ContactState
+from router.core.changes import (
+    attempted,
+    complete,
+    enter_queue,
+    finish_conversation,
+    is_sole_able,
+    move,
+    release,
+    requeue,
+    rescind,
+    set_routing_state,
+    touch_agent,
+    whose,
+)
+from router.core.choice import choose
+from router.core.needs import both, skills_need
+from router.core.outputs import Output
+from router.core.room import allot, spend_token, units_of
+from router.core.state import Group, State
+from router.core.steps import end_step
+from router.core.values import DECLINES_REMEMBERED_MAX, Agent, Contact, ContactState, Offer
+from router.core.waiting import put_waiting, score_now, take_waiting, wake_at
 
-CHANNEL_UNITS = {
-    "voice": 6,
-    "callback": 6,
-    "screen_share": 6,
-    "chat": 2,
-    "social": 2,
-    "sms": 1,
-    "email": 1,
-}
-"""Capacity units that a contact takes: an agent of six units has one call, or three chats, or six e-mails."""
-DECLINE_REMEMBERED_MS = 30_000
-"""For so long a contact is not offered again to an agent who declined it."""
+SOLE_DECLINE_MS = 5_000
+"""An agent who declined and is the only one who could serve the contact is asked again after this short while."""
 
 
 def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> None:
-    """A contact joins its queue, with the queue's requirements and its own."""
+    """A contact joins its queue, now or when it is due."""
     if told.contact_id in state.contacts or told.contact_id in state.ended:
         return
     queue = state.queues[told.queue_id]
-    levels = dict(queue.requirements)
-    for skill, level in told.requirements:
-        levels[skill] = max(level, levels.get(skill, 0))
+    if queue.policy.split:
+        queue = state.queues[shared_out(state, told)]
+    own = told.need
+    if told.requirements:
+        own = both(own, skills_need(told.requirements))
+    scheduled = told.not_before_ms is not None and told.not_before_ms > state.now_ms
+    age_ms = told.accepted_at_ms if told.not_before_ms is None else told.not_before_ms
     contact = Contact(
         contact_id=told.contact_id,
-        queue_id=told.queue_id,
+        queue_id=queue.queue_id,
         pool=told.pool,
         channel=told.channel,
         priority=told.priority,
-        requirements=tuple(sorted(levels.items())),
-        units=CHANNEL_UNITS[told.channel],
+        need=own,
+        units=units_of(queue, told.channel),
         accepted_at_ms=told.accepted_at_ms,
-        routing_age_at_ms=told.accepted_at_ms,
+        routing_age_at_ms=age_ms,
+        queued_at_ms=state.now_ms,
+        customer=told.customer,
+        last_agent=told.last_agent,
+        account_team=told.account_team,
+        named_agent=told.named_agent,
     )
     state.contacts[contact.contact_id] = contact
-    _note(
-        state,
-        contact,
-        None,
-        outputs.Queued(
-            **whose(contact),
-            channel=contact.channel,
-            priority=contact.priority,
-            units=contact.units,
-            accepted_at_ms=contact.accepted_at_ms,
-            routing_age_at_ms=contact.routing_age_at_ms,
-        ),
-        decided,
-    )
-    put_waiting(state, contact)
+    state.fresh[contact.contact_id] = None
+    state.touched_contacts[contact.contact_id] = contact
+    if scheduled:
+        schedule(state, contact, age_ms)
+        decided.append(
+            outputs.Scheduled(
+                **whose(contact),
+                channel=contact.channel,
+                priority=contact.priority,
+                accepted_at_ms=contact.accepted_at_ms,
+                due_ms=age_ms,
+            )
+        )
+        return
+    decided.append(_queued(contact))
+    enter_queue(state, contact, contact.queue_id, decided)
 
 
-def cancel(state: State, told: inputs.CancelAsked, now_ms: int, decided: list[Output]) -> None:
+def shared_out(state: State, told: inputs.ContactArrived) -> str:
+    """The queue that gets the contact by percentage; the same customer always the same one."""
+    place = crc32((told.customer or told.contact_id).encode()) % 100
+    queue = state.queues[told.queue_id]
+    for share in queue.policy.split:
+        if place < share.percent and share.queue in state.queues:
+            return share.queue
+        place -= share.percent
+    return told.queue_id
+
+
+def schedule(state: State, contact: Contact, due_ms: int) -> None:
+    """Keep the contact until it is due."""
+    contact.state = ContactState.SCHEDULED
+    contact.due_ms = due_ms
+    wake_at(state, contact, due_ms)
+
+
+def cancel(state: State, told: inputs.CancelAsked, decided: list[Output]) -> None:
     """The customer left, or the integration took the contact back. What is unknown or over is left alone."""
     contact = state.contacts.get(told.contact_id)
     if contact is None or contact.state is ContactState.WRAP_UP:
         return
     actor = "customer" if told.reason == "customer_gave_up" else "integration"
-    if contact.state is ContactState.ASSIGNED:
-        finish_conversation(state, contact, now_ms, decided, actor=actor, command_id="")
+    if contact.state in (ContactState.ASSIGNED, ContactState.PAUSED):
+        finish_conversation(state, contact, decided, actor=actor, command_id="")
         return
     if contact.state is ContactState.LINK_LOST:
-        done = outputs.Completed(**attempted(contact), actor=actor, reason="link_lost", command_id="")
-        release(state, contact, done, now_ms, decided, worked=True)
+        complete(state, contact, decided, actor=actor, reason="link_lost")
         return
-    if contact.state is ContactState.OFFERED:
-        rescind(state, contact, told.reason, now_ms, decided)
+    for pending in list(contact.offers):
+        rescind(state, contact, pending, told.reason, decided)
     end = outputs.Abandoned if actor == "customer" else outputs.Cancelled
-    take_waiting(state, contact)
-    move(state, contact, end(**whose(contact), reason=told.reason), now_ms, decided)
+    if contact.state is ContactState.QUEUED:
+        take_waiting(state, contact)
+    move(state, contact, end(**whose(contact), reason=told.reason), decided)
 
 
-def offer(state: State, contact: Contact, agent: Agent, now_ms: int, decided: list[Output]) -> None:
-    """Reserve the agent's lowest free units and ask."""
+def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, decided: list[Output]) -> None:
+    """From now on it is a callback: it keeps its place, and no one waits on the line. With a time, it comes back then."""
+    if contact.state is not ContactState.QUEUED or contact.channel == "callback":
+        return
     take_waiting(state, contact)
-    numbers = [n for n in range(1, agent.units + 1) if n not in agent.used][: contact.units]
+    contact.channel = "callback"
+    contact.units = units_of(state.queues[contact.queue_id], "callback")
+    later = due_ms is not None and due_ms > state.now_ms
+    arranged = outputs.CallbackArranged(**whose(contact), actor=actor, due_ms=due_ms if later else None)
+    move(state, contact, arranged, decided)
+    if later and due_ms is not None:
+        schedule(state, contact, due_ms)
+    else:
+        put_waiting(state, contact)
+
+
+def offer(state: State, contact: Contact, agent: Agent, decided: list[Output]) -> None:
+    """Reserve capacity and ask; ask several at a time where the queue says so."""
+    group = state.place_of[contact.contact_id][0]
+    policy = state.queues[contact.queue_id].policy.offers
+    score = score_now(state, contact, state.now_ms)
+    take_waiting(state, contact)
+    _offer_to(state, contact, agent, group, score, decided)
+    if policy.auto_accept or agent.auto_accept:
+        accept(state, contact, contact.offers[0], "", decided)
+        return
+    for _ in range(policy.parallel - 1):
+        another = choose(state, contact, group)
+        if another is None:
+            return
+        _offer_to(state, contact, another, group, score, decided)
+
+
+def _offer_to(state: State, contact: Contact, agent: Agent, group: Group, score: int, decided: list[Output]) -> None:
+    queue = state.queues[contact.queue_id]
+    numbers = allot(agent, contact.units)
     contact.attempt += 1
-    contact.agent_id = agent.agent_id
-    contact.unit_numbers = tuple(numbers)
-    contact.due_ms = now_ms + state.queues[contact.queue_id].offer_timeout_ms
-    for number in numbers:
-        agent.used[number] = contact.contact_id
+    timeout_ms = queue.policy.offers.timeouts_ms.get(contact.channel, queue.offer_timeout_ms)
+    expires_ms = state.now_ms + timeout_ms + agent.offer_extra_ms
+    contact.offers.append(
+        Offer(attempt=contact.attempt, agent_id=agent.agent_id, unit_numbers=numbers, expires_ms=expires_ms)
+    )
+    agent.work[contact.contact_id] = (contact.channel, numbers)
+    state.turns += 1
+    agent.turn = state.turns
+    if queue.policy.fair is not None:
+        spend_token(agent, queue.queue_id, queue.policy.fair, state.now_ms)
     made = outputs.Offered(
-        **attempted(contact),
+        contact_id=contact.contact_id,
+        queue_id=contact.queue_id,
+        pool=contact.pool,
+        attempt=contact.attempt,
+        agent_id=agent.agent_id,
         session_no=agent.session_no,
         channel=contact.channel,
         priority=contact.priority,
-        unit_numbers=contact.unit_numbers,
+        unit_numbers=numbers,
         routing_age_at_ms=contact.routing_age_at_ms,
-        expires_at_ms=contact.due_ms,
+        expires_at_ms=expires_ms,
+        score=score,
+        exceeds=numbers[-1] > agent.units,
     )
-    move(state, contact, made, now_ms, decided)
-    set_timer(state, contact.contact_id, contact.due_ms)
+    move(state, contact, made, decided)
+    if not (queue.policy.offers.auto_accept or agent.auto_accept):
+        wake_at(state, contact, expires_ms)
     touch_agent(state, agent)
 
 
-def run_out(state: State, contact_id: str, now_ms: int, decided: list[Output]) -> None:
+def accept(state: State, contact: Contact, taken: Offer, command_id: str, decided: list[Output]) -> None:
+    """The contact is the agent's; whoever else was asked is told that it is gone."""
+    for other in [one for one in contact.offers if one is not taken]:
+        rescind(state, contact, other, "taken", decided)
+    contact.holding = taken
+    contact.offers = []
+    contact.accept_command = command_id
+    contact.complete_command = ""
+    contact.answered_at_ms = state.now_ms
+    agent = state.agents[taken.agent_id]
+    agent.strikes = 0
+    watch_ms = state.queues[contact.queue_id].policy.offers.first_response_ms
+    contact.awaits_response = watch_ms > 0
+    contact.due_ms = state.now_ms + watch_ms if watch_ms else None
+    yes = outputs.Accepted(
+        contact_id=contact.contact_id,
+        queue_id=contact.queue_id,
+        pool=contact.pool,
+        attempt=taken.attempt,
+        agent_id=taken.agent_id,
+        command_id=command_id,
+    )
+    move(state, contact, yes, decided)
+    if contact.due_ms is not None:
+        wake_at(state, contact, contact.due_ms)
+
+
+def decline(state: State, contact: Contact, declined: Offer, command_id: str, decided: list[Output]) -> None:
+    """Back at the head of its order, and for a while not to this agent again."""
+    no = outputs.Declined(**attempted(contact, declined), command_id=command_id, still_out=len(contact.offers) - 1)
+    remember = state.queues[contact.queue_id].policy.offers.decline_memory_ms
+    set_aside(state, contact, declined.agent_id, remember)
+    release(state, contact, declined, no, decided, worked=False)
+    if contact.state is ContactState.QUEUED and is_sole_able(state, contact, declined.agent_id):
+        set_aside(state, contact, declined.agent_id, min(remember, SOLE_DECLINE_MS))
+
+
+def set_aside(state: State, contact: Contact, agent_id: str, for_ms: int) -> None:
+    """For so long the contact is not offered to the agent."""
+    if len(contact.declined) >= DECLINES_REMEMBERED_MAX and agent_id not in contact.declined:
+        del contact.declined[next(iter(contact.declined))]
+    contact.declined[agent_id] = state.now_ms + for_ms
+    wake_at(state, contact, state.now_ms + for_ms)
+
+
+def run_out(state: State, contact_id: str, decided: list[Output]) -> None:
     """A timer of the contact rang: do what is due, if anything is."""
     contact = state.contacts.get(contact_id)
     if contact is None:
         return
+    now_ms = state.now_ms
     over = [agent_id for agent_id, until_ms in contact.declined.items() if until_ms <= now_ms]
     for agent_id in over:
         del contact.declined[agent_id]
-    if over and contact.state is ContactState.QUEUED:
-        state.dirty_contacts[contact_id] = None
-    if contact.due_ms is None or contact.due_ms > now_ms:
-        return
-    if contact.state is ContactState.OFFERED:
-        agent = state.agents[contact.agent_id]
-        release(state, contact, outputs.TimedOut(**attempted(contact)), now_ms, decided, worked=False)
-        set_routing_state(state, agent, "not_responding", "offer_not_answered", decided)
-    elif contact.state is ContactState.LINK_LOST:
-        back = outputs.Requeued(**attempted(contact), reason="link_lost")
-        release(state, contact, back, now_ms, decided, worked=True)
-    elif contact.state is ContactState.WRAP_UP:
-        done = outputs.Completed(**attempted(contact), actor="router", reason="wrap_up_timeout", command_id="")
-        release(state, contact, done, now_ms, decided, worked=True)
-
-
-def finish_conversation(
-    state: State, contact: Contact, now_ms: int, decided: list[Output], *, actor: str, command_id: str
-) -> None:
-    """The conversation is over: on to wrap-up, or straight to the end where the queue has none."""
-    wrap_up_ms = state.queues[contact.queue_id].wrap_up_ms
-    contact.complete_command = command_id
-    if wrap_up_ms == 0:
-        done = outputs.Completed(**attempted(contact), actor=actor, reason="completed", command_id=command_id)
-        release(state, contact, done, now_ms, decided, worked=True)
-        return
-    contact.due_ms = now_ms + wrap_up_ms
-    began = outputs.WrapUpBegan(**attempted(contact), ends_at_ms=contact.due_ms, actor=actor, command_id=command_id)
-    move(state, contact, began, now_ms, decided)
-    set_timer(state, contact.contact_id, contact.due_ms)
-
-
-def rescind(state: State, contact: Contact, reason: str, now_ms: int, decided: list[Output]) -> None:
-    """Take a pending offer back."""
-    back = outputs.Rescinded(**attempted(contact), reason=reason)
-    release(state, contact, back, now_ms, decided, worked=False)
-
-
-def decline(state: State, contact: Contact, command_id: str, now_ms: int, decided: list[Output]) -> None:
-    """Back at the head of its order, and for a while not to this agent again."""
-    if len(contact.declined) >= DECLINES_REMEMBERED_MAX:
-        del contact.declined[next(iter(contact.declined))]
-    contact.declined[contact.agent_id] = now_ms + DECLINE_REMEMBERED_MS
-    set_timer(state, contact.contact_id, now_ms + DECLINE_REMEMBERED_MS)
-    no = outputs.Declined(**attempted(contact), command_id=command_id)
-    release(state, contact, no, now_ms, decided, worked=False)
-
-
-def release(
-    state: State,
-    contact: Contact,
-    output: outputs.AttemptDecision,
-    now_ms: int,
-    decided: list[Output],
-    *,
-    worked: bool,
-) -> None:
-    """The attempt is over: free the agent's units. Work resets the idle clock, a missed offer does not."""
-    assert isinstance(output, RELEASES), output
-    agent = state.agents[contact.agent_id]
-    for number in contact.unit_numbers:
-        del agent.used[number]
-    if worked:
-        agent.idle_since_ms = now_ms
-    contact.agent_id, contact.unit_numbers, contact.due_ms = "", (), None
-    move(state, contact, output, now_ms, decided)
     if contact.state is ContactState.QUEUED:
-        put_waiting(state, contact)
-    touch_agent(state, agent)
+        _ripen(state, contact, decided)
+    elif contact.state is ContactState.OFFERED:
+        for late in [one for one in contact.offers if one.expires_ms is not None and one.expires_ms <= now_ms]:
+            _strike(state, contact, late, decided)
+    elif contact.due_ms is not None and contact.due_ms <= now_ms:
+        _end_state(state, contact, decided)
 
 
-def move(state: State, contact: Contact, output: ContactDecision, now_ms: int, decided: list[Output]) -> None:
-    """One transition of the table; an end leaves memory."""
-    _note(state, contact, contact.state, output, decided)
-    if contact.state in ENDED:
-        del state.contacts[contact.contact_id]
-        remember_ended(state, contact.contact_id, now_ms)
-
-
-def set_routing_state(state: State, agent: Agent, routing_state: str, reason: str, decided: list[Output]) -> None:
-    """Say it only when it changes."""
-    if agent.routing_state == routing_state:
+def _ripen(state: State, contact: Contact, decided: list[Output]) -> None:
+    """What waiting brings: the end of its life, a higher priority, the next step."""
+    queue = state.queues[contact.queue_id]
+    now_ms = state.now_ms
+    waited_ms = now_ms - contact.queued_at_ms
+    if queue.policy.ttl_ms is not None and now_ms - contact.accepted_at_ms >= queue.policy.ttl_ms:
+        take_waiting(state, contact)
+        expired = outputs.Expired(**whose(contact), waited_ms=now_ms - contact.routing_age_at_ms)
+        move(state, contact, expired, decided)
         return
-    agent.routing_state = routing_state
+    if contact.scores_due_ms is not None and contact.scores_due_ms <= now_ms:
+        contact.scores_due_ms = None
+        state.to_score.pop(contact.contact_id, None)
+    while contact.escalated < len(queue.policy.escalations):
+        escalation = queue.policy.escalations[contact.escalated]
+        if waited_ms < escalation.after_ms:
+            break
+        contact.escalated += 1
+        if escalation.priority > contact.priority:
+            take_waiting(state, contact)
+            contact.priority = escalation.priority
+            put_waiting(state, contact)
+            state.touched_contacts[contact.contact_id] = contact
+            decided.append(outputs.Escalated(**whose(contact), priority=contact.priority, waited_ms=waited_ms))
+    if contact.step_ends_ms is not None and contact.step_ends_ms <= now_ms:
+        end_step(state, contact, decided, expired=True)
+    state.dirty_groups[state.place_of[contact.contact_id][0].no] = None
+    if contact.queue_id in state.watched:
+        state.dirty_queues[contact.queue_id] = None
+
+
+def _strike(state: State, contact: Contact, late: Offer, decided: list[Output]) -> None:
+    """RONA: the offer was not answered. After enough strikes in a row the agent is not responding."""
+    agent = state.agents[late.agent_id]
+    agent.strikes += 1
+    missed = outputs.TimedOut(**attempted(contact, late), still_out=len(contact.offers) - 1)
+    release(state, contact, late, missed, decided, worked=False)
+    if agent.strikes >= state.queues[contact.queue_id].policy.offers.strikes:
+        agent.strikes = 0
+        set_routing_state(state, agent, "not_responding", "offer_not_answered", decided)
+
+
+def _end_state(state: State, contact: Contact, decided: list[Output]) -> None:
+    match contact.state:
+        case ContactState.SCHEDULED:
+            contact.due_ms = None
+            contact.routing_age_at_ms = min(contact.routing_age_at_ms, state.now_ms)
+            move(state, contact, _queued(contact), decided)
+            enter_queue(state, contact, contact.queue_id, decided)
+        case ContactState.LINK_LOST:
+            requeue(state, contact, "link_lost", decided)
+        case ContactState.WRAP_UP:
+            complete(state, contact, decided, actor="router", reason="wrap_up_timeout")
+        case ContactState.ASSIGNED:
+            assert contact.holding is not None, contact
+            memory_ms = state.queues[contact.queue_id].policy.offers.decline_memory_ms
+            set_aside(state, contact, contact.holding.agent_id, memory_ms)
+            requeue(state, contact, "no_first_response", decided)
+        case ContactState.PAUSED:
+            give_up_resuming(state, contact, decided)
+
+
+def give_up_resuming(state: State, contact: Contact, decided: list[Output]) -> None:
+    """No capacity came free within the hold: the contact stays paused, and the agent may get offers again."""
+    assert contact.holding is not None, contact
+    agent = state.agents[contact.holding.agent_id]
     decided.append(
-        outputs.AgentRouting(
+        outputs.Refused(
+            command_id=contact.resume_command,
             agent_id=agent.agent_id,
-            pool=agent.pool,
-            session_no=agent.session_no,
-            routing_state=routing_state,
-            reason=reason,
+            pool=contact.pool,
+            contact_id=contact.contact_id,
+            attempt=contact.holding.attempt,
+            reason="no_capacity",
         )
     )
+    contact.due_ms, contact.resume_command, agent.resuming = None, "", ""
+    state.touched_contacts[contact.contact_id] = contact
     touch_agent(state, agent)
 
 
-def touch_agent(state: State, agent: Agent) -> None:
-    """The agent changed: place it anew, and let it look for contacts."""
-    state.touched_agents[agent.agent_id] = agent
-    place_agent(state, agent)
-    if agent.agent_id in state.slots:
-        state.dirty_agents[agent.agent_id] = None
-
-
-def whose(contact: Contact) -> dict[str, Any]:
-    """The fields that every decision about the contact has."""
-    return {"contact_id": contact.contact_id, "queue_id": contact.queue_id, "pool": contact.pool}
-
-
-def attempted(contact: Contact) -> dict[str, Any]:
-    """The fields that every decision about the present attempt has."""
-    return {**whose(contact), "attempt": contact.attempt, "agent_id": contact.agent_id}
-
-
-def _note(
-    state: State,
-    contact: Contact,
-    before: ContactState | None,
-    output: ContactDecision,
-    decided: list[Output],
-) -> None:
-    contact.state = TRANSITIONS[before, type(output)]
-    state.touched_contacts[contact.contact_id] = contact
-    decided.append(output)  # type: ignore[arg-type]
+def _queued(contact: Contact) -> outputs.Queued:
+    return outputs.Queued(
+        contact_id=contact.contact_id,
+        queue_id=contact.queue_id,
+        pool=contact.pool,
+        channel=contact.channel,
+        priority=contact.priority,
+        units=contact.units,
+        accepted_at_ms=contact.accepted_at_ms,
+        routing_age_at_ms=contact.routing_age_at_ms,
+    )

@@ -2,40 +2,109 @@
 
 from heapq import heappop
 
-from router.core import inputs, outputs
-from router.core.agents import answer, see_agent
-from router.core.contacts import arrive, cancel, offer, run_out
+from router.core import inputs
+from router.core.agents import see_agent
+from router.core.bursts import release_bursts
+from router.core.changes import touch_agent
+from router.core.commands import answer, resume_waiting
+from router.core.contacts import arrive, call_back, cancel, offer, run_out
 from router.core.invariants import check_touched
 from router.core.matching import next_match
+from router.core.outputs import Output
+from router.core.queues import check_queues, open_queue, set_queue
 from router.core.state import State
 
+ROUNDS_MAX = 1_000
+"""Rounds of matching and overflowing in one step; more would mean that a contact goes to and fro without end."""
 
-def step(state: State, told: inputs.Input, now_ms: int) -> tuple[outputs.Output, ...]:
+
+def step(state: State, told: inputs.Input, now_ms: int) -> tuple[Output, ...]:
     """Change `state` by what was told at `now_ms`, and return what was decided, in order.
 
     What is due by `now_ms` happens first, so that an answer that came too late is too late. Raises `AssertionError`
     when an invariant does not hold afterwards: the state must not be used any more.
     """
-    decided: list[outputs.Output] = []
+    decided = decide(state, told, now_ms)
+    check_touched(state)
+    return tuple(decided)
+
+
+def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
+    """`step` without the check of the invariants."""
+    state.now_ms = now_ms
+    decided: list[Output] = []
+    if state.timers and state.timers[0][0] <= now_ms:
+        _ring(state, decided)
+    _take(state, told, decided)
+    if state.timers and state.timers[0][0] <= now_ms:
+        _ring(state, decided)
+    if state.resuming:
+        resume_waiting(state, decided)
+    for _ in range(ROUNDS_MAX):
+        while (found := next_match(state)) is not None:
+            offer(state, *found, decided)
+        if not state.entered and not state.dirty_queues:
+            break
+        if not check_queues(state, decided) and not state.dirty_groups and not state.dirty_agents:
+            break
+    else:
+        raise AssertionError("contacts overflow without end")
+    if state.said:
+        decided.extend(state.said)
+        state.said.clear()
+    return decided
+
+
+def _ring(state: State, decided: list[Output]) -> None:
+    """Everything that is due, each at its own time and in that order, however late the core is told."""
+    now_ms = state.now_ms
     while state.timers and state.timers[0][0] <= now_ms:
-        _, contact_id = heappop(state.timers)
-        run_out(state, contact_id, now_ms, decided)
+        state.now_ms, kind, name = heappop(state.timers)
+        if kind == "contact":
+            run_out(state, name, decided)
+        elif kind == "agent":
+            agent = state.agents.get(name)
+            if agent is not None:
+                touch_agent(state, agent)
+        else:
+            for contact, chosen in release_bursts(state):
+                offer(state, contact, chosen, decided)
+    state.now_ms = now_ms
+
+
+def _take(state: State, told: inputs.Input, decided: list[Output]) -> None:
     match told:
         case inputs.ContactArrived():
             arrive(state, told, decided)
         case inputs.AgentAsked():
-            answer(state, told, now_ms, decided)
+            answer(state, told, decided)
         case inputs.AgentSeen():
-            see_agent(state, told, now_ms, decided)
+            see_agent(state, told, decided)
         case inputs.CancelAsked():
-            cancel(state, told, now_ms, decided)
+            cancel(state, told, decided)
+        case inputs.CallbackAsked():
+            contact = state.contacts.get(told.contact_id)
+            if contact is not None:
+                call_back(state, contact, told.not_before_ms, "customer", decided)
+        case inputs.ScoresGiven():
+            _take_scores(state, told)
         case inputs.QueueSet():
-            known = state.queues.get(told.queue.queue_id)
-            if known is None or known.version < told.queue.version:
-                state.queues[told.queue.queue_id] = told.queue
+            set_queue(state, told)
+        case inputs.QueueOpened():
+            open_queue(state, told)
         case inputs.Ticked():
             pass
-    while (found := next_match(state)) is not None:
-        offer(state, *found, now_ms, decided)
-    check_touched(state)
-    return tuple(decided)
+
+
+def _take_scores(state: State, told: inputs.ScoresGiven) -> None:
+    """A scorer answered in time: its scores choose the agent. Too late, they count for the next offer."""
+    contact = state.contacts.get(told.contact_id)
+    if contact is None:
+        return
+    contact.scores, contact.scores_due_ms = told.scores, None
+    state.to_score.pop(told.contact_id, None)
+    state.touched_contacts[contact.contact_id] = contact
+    if told.contact_id in state.place_of:
+        group = state.place_of[told.contact_id][0]
+        group.held_until_ms = None
+        state.dirty_groups[group.no] = None

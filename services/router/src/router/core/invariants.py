@@ -3,6 +3,9 @@
 from router.core.state import State
 from router.core.values import ENDED, Agent, Contact, ContactState
 
+RUNS = frozenset({ContactState.SCHEDULED, ContactState.LINK_LOST, ContactState.WRAP_UP})
+"""States that run out by themselves."""
+
 
 def check_touched(state: State) -> None:
     """Check what changed. Raises `AssertionError`."""
@@ -18,13 +21,20 @@ def check(state: State) -> None:
         _check_contact(state, contact)
     for agent in state.agents.values():
         _check_agent(state, agent)
+    waiting = {one.contact_id for one in state.contacts.values() if one.state is ContactState.QUEUED}
+    assert set(state.place_of) == waiting, "what waits is not what is found waiting"
     for group in state.groups.values():
-        waiting = sum(
-            1
-            for c in state.contacts.values()
-            if c.state is ContactState.QUEUED and (c.pool, c.requirements, c.units) == group.key
-        )
-        assert group.waiting == waiting, f"{group.key} counts {group.waiting}, {waiting} wait"
+        inside = sum(place[0] is group for place in state.place_of.values())
+        assert group.waiting == inside, f"{group.key} counts {group.waiting}, {inside} wait"
+        assert state.waiting >> group.no & 1 == (inside > 0), f"{group.key} is not marked"
+    for profile in state.profiles.values():
+        staffed = [
+            one
+            for one in state.agents.values()
+            if state.profile_of[one.agent_id] is profile and one.presence != "offline"
+        ]
+        assert profile.staffed == len(staffed), f"{profile.traits} counts {profile.staffed}"
+        assert state.staffed >> profile.no & 1 == (profile.staffed > 0), f"{profile.traits} is not marked"
 
 
 def _check_contact(state: State, contact: Contact) -> None:
@@ -33,23 +43,28 @@ def _check_contact(state: State, contact: Contact) -> None:
         return
     assert state.contacts.get(contact.contact_id) is contact, f"{contact.contact_id} is not live"
     waits = contact.state is ContactState.QUEUED
-    assert waits == (not contact.agent_id), f"{contact.contact_id} is {contact.state} with {contact.agent_id}"
-    assert waits == (not contact.unit_numbers), f"{contact.contact_id} is {contact.state} with units"
-    if not waits:
-        agent = state.agents[contact.agent_id]
-        for number in contact.unit_numbers:
-            assert agent.used.get(number) == contact.contact_id, f"unit {number} is not {contact.contact_id}'s"
-        assert len(contact.unit_numbers) == contact.units, f"{contact.contact_id} has too few units"
-    runs = contact.state in (ContactState.OFFERED, ContactState.LINK_LOST, ContactState.WRAP_UP)
-    assert runs == (contact.due_ms is not None), f"{contact.contact_id} is {contact.state}, due {contact.due_ms}"
+    assert waits == (contact.contact_id in state.place_of), f"{contact.contact_id} is {contact.state} and not in place"
+    assert (contact.state is ContactState.OFFERED) == bool(contact.offers), f"{contact.contact_id} is {contact.state}"
+    held = contact.holding is not None
+    free = waits or contact.state in (ContactState.OFFERED, ContactState.SCHEDULED)
+    assert held != free, f"{contact.contact_id} is {contact.state}, held: {held}"
+    for offer in contact.offers if contact.holding is None else [contact.holding]:
+        taken = state.agents[offer.agent_id].work.get(contact.contact_id)
+        assert (taken[1] if taken else ()) == offer.unit_numbers, f"{offer.agent_id} does not know {contact.contact_id}"
+        if contact.state is not ContactState.PAUSED and contact.state is not ContactState.LINK_LOST:
+            assert len(offer.unit_numbers) == contact.units, f"{contact.contact_id} has too few units"
+    if contact.state in RUNS:
+        assert contact.due_ms is not None, f"{contact.contact_id} is {contact.state} for ever"
 
 
 def _check_agent(state: State, agent: Agent) -> None:
-    for number, contact_id in agent.used.items():
+    seen: set[int] = set()
+    for contact_id, (_, numbers) in agent.work.items():
         contact = state.contacts.get(contact_id)
         assert contact is not None, f"{agent.agent_id} holds {contact_id}, which is over"
-        assert contact.agent_id == agent.agent_id, f"{contact_id} is not {agent.agent_id}'s"
-        assert number in contact.unit_numbers, f"{contact_id} does not know unit {number}"
+        offers = contact.offers if contact.holding is None else [contact.holding]
+        assert any(one.agent_id == agent.agent_id for one in offers), f"{contact_id} is not {agent.agent_id}'s"
+        assert not seen & set(numbers), f"{agent.agent_id} uses a unit twice"
+        seen.update(numbers)
     offered = agent.agent_id in state.slots
-    may = agent.routing_state == "ready" and agent.free_units > 0
-    assert offered == may, f"{agent.agent_id} is {agent.routing_state} with {agent.free_units} free units"
+    assert not offered or agent.routing_state == "ready", f"{agent.agent_id} is {agent.routing_state} and is found"

@@ -1,59 +1,133 @@
-"""Who gets whom: the first contact in order, the longest-idle able agent. Every ordering ends in an id.
+"""Who gets whom: the first contact in order, and the agent of its queue's choice.
 
-Nobody waited beside an able idle agent before this step, so only what the step touched can match now: the contacts
-that came to wait, and the agents that came to be free. A contact that nobody can serve delays no other.
+Nobody waited beside an able agent with room before this step, so only what the step touched can match now: the groups that
+contacts came to, and the agents that came to be free. A contact that nobody can serve delays no other.
 """
 
-from router.core.state import State, first_idle, head
-from router.core.values import Agent, Contact, ContactState
+from router.core.choice import choose
+from router.core.needs import skills_of
+from router.core.state import Group, Profile, State
+from router.core.values import Agent, Contact
+from router.core.waiting import head, rank_now
+
+Rank = tuple[int, int, int, int, str]
 
 
 def next_match(state: State) -> tuple[Contact, Agent] | None:
     """The next contact to be offered and the agent to offer it to; None when nothing more can match."""
-    candidates: dict[str, Contact] = {}
-    for agent_id in sorted(state.dirty_agents):
-        contact = _first_contact_for(state, agent_id)
-        if contact is None:
-            del state.dirty_agents[agent_id]
+    while state.dirty_agents or state.dirty_groups:
+        if state.is_plain and len(state.dirty_agents) + len(state.dirty_groups) == 1:
+            found = _only_candidate(state)
         else:
-            candidates[contact.contact_id] = contact
-    for contact_id in sorted(state.dirty_contacts):
-        contact = state.contacts.get(contact_id)
-        if contact is None or contact.state is not ContactState.QUEUED:
-            del state.dirty_contacts[contact_id]
-        else:
-            candidates[contact_id] = contact
-    for contact in sorted(candidates.values(), key=lambda c: c.order):
-        agent = _longest_idle_for(state, contact)
-        if agent is not None:
-            return contact, agent
-        state.dirty_contacts.pop(contact.contact_id, None)
+            found = _first_candidate(state)
+        if found is not None:
+            return found
     return None
 
 
-def _first_contact_for(state: State, agent_id: str) -> Contact | None:
+def _only_candidate(state: State) -> tuple[Contact, Agent] | None:
+    """One group or one agent changed, as nearly always: nothing to compare with."""
+    if state.dirty_groups:
+        (number,) = state.dirty_groups
+        group = state.group_at[number]
+        match = _match_in(state, group)
+        if match is None:
+            state.dirty_groups.clear()
+        return match
+    (agent_id,) = state.dirty_agents
+    candidate = first_contact_for(state, agent_id)
+    if candidate is not None:
+        contact, group = candidate
+        agent = choose(state, contact, group)
+        if agent is not None:
+            return contact, agent
+    state.dirty_agents.clear()
+    return None
+
+
+def _first_candidate(state: State) -> tuple[Contact, Agent] | None:
+    """Several changed: the first contact in order among all candidates that somebody can take."""
+    candidates: dict[str, tuple[Rank, Contact, Group]] = {}
+    for agent_id in list(state.dirty_agents):
+        candidate = first_contact_for(state, agent_id)
+        if candidate is None:
+            del state.dirty_agents[agent_id]
+        else:
+            contact, group = candidate
+            profile = state.slots[agent_id][0]
+            candidates[contact.contact_id] = (_rank(state, group, contact, profile), contact, group)
+    for number in list(state.dirty_groups):
+        group = state.group_at[number]
+        match = _match_in(state, group)
+        if match is None:
+            del state.dirty_groups[number]
+        else:
+            contact, agent = match
+            placed = state.slots[agent.agent_id][0]
+            candidates.setdefault(contact.contact_id, (_rank(state, group, contact, placed), contact, group))
+    for _, contact, group in sorted(candidates.values(), key=lambda one: one[0]):
+        agent_found = choose(state, contact, group)
+        if agent_found is not None:
+            return contact, agent_found
+    state.dirty_agents.clear()
+    return None
+
+
+def first_contact_for(state: State, agent_id: str) -> tuple[Contact, Group] | None:
+    """The contact that the agent should get: the first in order of all that it can serve, in whatever queue."""
     slot = state.slots.get(agent_id)
     if slot is None:
         return None
-    profile, free, _ = slot
-    best: Contact | None = None
-    for group in profile.groups:
-        if group.waiting == 0 or group.key[2] > free:
+    profile, room, _, _ = slot
+    left = profile.able & state.waiting
+    best: tuple[Rank, Contact, Group] | None = None
+    while left:
+        low = left & -left
+        left ^= low
+        group = state.group_at[low.bit_length() - 1]
+        if not room >> group.demand & 1 or group.held_until_ms is not None:
             continue
-        found = head(state, group, not_declined_by=agent_id)
-        if found is not None and (best is None or found.order < best.order):
-            best = found
-    return best
+        contact = head(state, group, agent_id=agent_id)
+        if contact is None:
+            continue
+        key = _rank(state, group, contact, profile)
+        if best is None or key < best[0]:
+            best = (key, contact, group)
+    return None if best is None else (best[1], best[2])
 
 
-def _longest_idle_for(state: State, contact: Contact) -> Agent | None:
-    group = state.groups[contact.pool, contact.requirements, contact.units]
-    best: tuple[int, str] | None = None
-    for profile in group.profiles:
-        for free in profile.heaps:
-            if free < contact.units:
-                continue
-            found = first_idle(state, profile, free, contact)
-            if found is not None and (best is None or found < best):
-                best = found
-    return None if best is None else state.agents[best[1]]
+def _rank(state: State, group: Group, contact: Contact, profile: Profile) -> Rank:
+    """What compares contacts for an agent of the profile; the smallest goes first."""
+    entry = state.place_of[contact.contact_id][1]
+    if state.is_plain:
+        return (0, *entry)
+    own = 0
+    if state.queues[group.queue_id].policy.order.own_skill_first:
+        skills = skills_of(group.key[2])
+        own = -dict(profile.traits.skills).get(skills[0], 0) if skills else 0
+    return (own, *rank_now(state, group, entry, state.now_ms))
+
+
+def _match_in(state: State, group: Group) -> tuple[Contact, Agent] | None:
+    """The first contact of the group that somebody can take. Contacts that were declined may have nobody left."""
+    if group.held_until_ms is not None or group.waiting == 0:
+        return None
+    for contact in in_order(state, group):
+        agent = choose(state, contact, group)
+        if agent is not None:
+            return contact, agent
+    return None
+
+
+def in_order(state: State, group: Group) -> list[Contact]:
+    """The group's contacts in order, as far as the first one that nobody declined: after it all fare alike."""
+    first = head(state, group, agent_id="")
+    if first is None or not first.declined:
+        return [] if first is None else [first]
+    waiting = sorted(entry for entry in group.heap if state.place_of.get(entry[3], (None, None))[1] is entry)
+    found: list[Contact] = []
+    for entry in waiting:
+        found.append(state.contacts[entry[3]])
+        if not found[-1].declined:
+            break
+    return found

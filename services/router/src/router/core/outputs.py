@@ -1,19 +1,24 @@
 """What the core decided, in order. Each one becomes one line of the routing log and one fact."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactDecision:
-    """A transition of one contact. `queue_id` and `pool` are the contact's."""
+class ContactDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about one contact. `queue_id` and `pool` are the contact's."""
 
     contact_id: str
     queue_id: str
     pool: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued(ContactDecision):
+class Scheduled(ContactDecision, frozen=True, kw_only=True):
+    channel: str
+    priority: int
+    accepted_at_ms: int
+    due_ms: int
+
+
+class Queued(ContactDecision, frozen=True, kw_only=True):
     channel: str
     priority: int
     units: int
@@ -21,17 +26,64 @@ class Queued(ContactDecision):
     routing_age_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptDecision(ContactDecision):
+class StepJoined(ContactDecision, frozen=True, kw_only=True):
+    step: int
+    expires_at_ms: int
+
+
+class StepExpired(ContactDecision, frozen=True, kw_only=True):
+    step: int
+
+
+class StepSkipped(ContactDecision, frozen=True, kw_only=True):
+    step: int
+
+
+class Escalated(ContactDecision, frozen=True, kw_only=True):
+    priority: int
+    waited_ms: int
+
+
+class Moved(ContactDecision, frozen=True, kw_only=True):
+    """The contact waits in another queue now; `queue_id` is the new one."""
+
+    from_queue: str
+    reason: str
+
+
+class CallbackArranged(ContactDecision, frozen=True, kw_only=True):
+    actor: str
+    due_ms: int | None
+
+
+class Abandoned(ContactDecision, frozen=True, kw_only=True):
+    reason: str
+
+
+class Cancelled(ContactDecision, frozen=True, kw_only=True):
+    reason: str
+
+
+class Expired(ContactDecision, frozen=True, kw_only=True):
+    waited_ms: int
+
+
+class Overflowed(ContactDecision, frozen=True, kw_only=True):
+    """The end, with a message for the customer."""
+
+    reason: str
+    message: str
+
+
+class AttemptDecision(ContactDecision, frozen=True, kw_only=True):
     """A transition of one attempt: an offer and what became of it."""
 
     attempt: int
     agent_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offered(AttemptDecision):
-    """`unit_numbers` are the agent's capacity units that the contact takes."""
+class Offered(AttemptDecision, frozen=True, kw_only=True):
+    """`unit_numbers` are the agent's capacity units that the contact takes; `exceeds`: more than it has."""
 
     session_no: int
     channel: str
@@ -39,69 +91,76 @@ class Offered(AttemptDecision):
     unit_numbers: tuple[int, ...]
     routing_age_at_ms: int
     expires_at_ms: int
+    score: int
+    exceeds: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted(AttemptDecision):
+class Accepted(AttemptDecision, frozen=True, kw_only=True):
     command_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declined(AttemptDecision):
+class Declined(AttemptDecision, frozen=True, kw_only=True):
+    """`still_out`: other offers of the contact that are not answered yet."""
+
     command_id: str
+    still_out: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedOut(AttemptDecision):
-    pass
+class TimedOut(AttemptDecision, frozen=True, kw_only=True):
+    still_out: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rescinded(AttemptDecision):
+class Rescinded(AttemptDecision, frozen=True, kw_only=True):
     reason: str
+    still_out: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkWasLost(AttemptDecision):
+class LinkWasLost(AttemptDecision, frozen=True, kw_only=True):
     held_until_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkWasRestored(AttemptDecision):
+class LinkWasRestored(AttemptDecision, frozen=True, kw_only=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requeued(AttemptDecision):
+class Requeued(AttemptDecision, frozen=True, kw_only=True):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrapUpBegan(AttemptDecision):
+class Responded(AttemptDecision, frozen=True, kw_only=True):
+    command_id: str
+
+
+class Paused(AttemptDecision, frozen=True, kw_only=True):
+    command_id: str
+
+
+class Resumed(AttemptDecision, frozen=True, kw_only=True):
+    command_id: str
+    unit_numbers: tuple[int, ...]
+
+
+class Transferred(AttemptDecision, frozen=True, kw_only=True):
+    """The agent passed the contact on; `queue_id` is where it waits now."""
+
+    command_id: str
+    from_queue: str
+    to_agent: str
+
+
+class WrapUpBegan(AttemptDecision, frozen=True, kw_only=True):
     ends_at_ms: int
     actor: str
     command_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed(AttemptDecision):
+class Completed(AttemptDecision, frozen=True, kw_only=True):
     actor: str
     reason: str
     command_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Abandoned(ContactDecision):
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled(ContactDecision):
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentRouting:
+class AgentRouting(msgspec.Struct, frozen=True, kw_only=True):
     """What the router may do with the agent changed."""
 
     agent_id: str
@@ -111,8 +170,16 @@ class AgentRouting:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class OfferDenied(msgspec.Struct, frozen=True, kw_only=True):
+    """Hours, law or a break keep offers from an agent who is ready. Said once a reason."""
+
+    agent_id: str
+    pool: str
+    session_no: int
+    reason: str
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """A command that came too late or was not the agent's to give."""
 
     command_id: str
@@ -124,7 +191,18 @@ class Refused:
 
 
 ContactOutput = (
-    Queued
+    Scheduled
+    | Queued
+    | StepJoined
+    | StepExpired
+    | StepSkipped
+    | Escalated
+    | Moved
+    | CallbackArranged
+    | Abandoned
+    | Cancelled
+    | Expired
+    | Overflowed
     | Offered
     | Accepted
     | Declined
@@ -133,11 +211,13 @@ ContactOutput = (
     | LinkWasLost
     | LinkWasRestored
     | Requeued
+    | Responded
+    | Paused
+    | Resumed
+    | Transferred
     | WrapUpBegan
     | Completed
-    | Abandoned
-    | Cancelled
 )
-Output = ContactOutput | AgentRouting | Refused
-RELEASES = (Declined, TimedOut, Rescinded, Requeued, Completed)
+Output = ContactOutput | AgentRouting | OfferDenied | Refused
+RELEASES = (Declined, TimedOut, Rescinded, Requeued, Transferred, Completed)
 """Outputs after which the attempt holds no capacity and no assignment any more."""

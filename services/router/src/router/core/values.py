@@ -1,48 +1,82 @@
-"""What the core knows of queues, contacts and agents."""
+"""What the core knows of queues, contacts and agents. Only the engine changes them, and only inside a step."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
+
+from common.contracts.policies import Need, QueuePolicy, Step
 
 DECLINES_REMEMBERED_MAX = 50
 """Declines that a contact remembers; the oldest is forgotten first."""
+CHANNEL_UNITS = {
+    "voice": 6,
+    "callback": 6,
+    "screen_share": 6,
+    "chat": 2,
+    "social": 2,
+    "sms": 1,
+    "email": 1,
+}
+"""Capacity units that a contact takes where its queue says nothing else."""
 
 
 class ContactState(StrEnum):
+    SCHEDULED = "scheduled"
     QUEUED = "queued"
     OFFERED = "offered"
     ASSIGNED = "assigned"
+    PAUSED = "paused"
     LINK_LOST = "link_lost"
     WRAP_UP = "wrap_up"
     COMPLETED = "completed"
     ABANDONED = "abandoned"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    OVERFLOWED = "overflowed"
 
 
-ENDED = frozenset({ContactState.COMPLETED, ContactState.ABANDONED, ContactState.CANCELLED})
-HELD = frozenset({ContactState.ASSIGNED, ContactState.LINK_LOST, ContactState.WRAP_UP})
+ENDED = frozenset(
+    {
+        ContactState.COMPLETED,
+        ContactState.ABANDONED,
+        ContactState.CANCELLED,
+        ContactState.EXPIRED,
+        ContactState.OVERFLOWED,
+    }
+)
+HELD = frozenset({ContactState.ASSIGNED, ContactState.PAUSED, ContactState.LINK_LOST, ContactState.WRAP_UP})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """A queue and its policy. `requirements`: pairs of skill and minimum level, sorted."""
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue and its policy. `need` is everything that its contacts ask of an agent."""
 
     queue_id: str
     pool: str
     version: int
-    requirements: tuple[tuple[str, int], ...]
     priority: int
     offer_timeout_ms: int
     wrap_up_ms: int
     link_grace_ms: int
     service_level_ms: int
+    need: Need = Need()
+    policy: QueuePolicy = QueuePolicy()
 
 
-@dataclass(slots=True, kw_only=True)
-class Contact:
-    """A live contact. Only the engine changes it, and only inside a step.
+class Offer(msgspec.Struct, kw_only=True):
+    """One agent may take the contact, or has it. `unit_numbers` are the agent's capacity units that it takes."""
 
-    `routing_age_at_ms` is kept on requeue; `due_ms` is when the present state runs out, if it does; `declined` maps an
-    agent to the time until which that agent is not asked again.
+    attempt: int
+    agent_id: str
+    unit_numbers: tuple[int, ...]
+    expires_ms: int | None = None
+
+
+class Contact(msgspec.Struct, kw_only=True):
+    """A live contact.
+
+    `routing_age_at_ms` is kept on requeue and transfer; `queued_at_ms` is when it came to this queue; `steps` is its plan
+    of timed needs and `step` where it is in it; `offers` are out, `holding` was accepted; `due_ms` is when the present
+    state runs out, if it does; `declined` maps an agent to the time until which that agent is not asked again.
     """
 
     contact_id: str
@@ -50,31 +84,49 @@ class Contact:
     pool: str
     channel: str
     priority: int
-    requirements: tuple[tuple[str, int], ...]
+    need: Need
     units: int
     accepted_at_ms: int
     routing_age_at_ms: int
+    queued_at_ms: int
     state: ContactState = ContactState.QUEUED
     attempt: int = 0
-    agent_id: str = ""
-    unit_numbers: tuple[int, ...] = ()
+    offers: list[Offer] = []
+    holding: Offer | None = None
     due_ms: int | None = None
     accept_command: str = ""
     complete_command: str = ""
-    declined: dict[str, int] = field(default_factory=dict)
+    answered_at_ms: int = 0
+    declined: dict[str, int] = {}
+    steps: tuple[Step, ...] = ()
+    step: int = 0
+    step_ends_ms: int | None = None
+    escalated: int = 0
+    transfers: int = 0
+    customer: str = ""
+    last_agent: str = ""
+    account_team: str = ""
+    named_agent: str = ""
+    awaits_response: bool = False
+    resume_command: str = ""
+    scores: dict[str, int] | None = None
+    scores_due_ms: int | None = None
 
     @property
-    def order(self) -> tuple[int, int, str]:
-        """The one documented key: priority (higher first), then routing age (older first), then the id."""
-        return (-self.priority, self.routing_age_at_ms, self.contact_id)
+    def agent_id(self) -> str:
+        """Who holds it; while offers are out, who was asked last; else nobody."""
+        if self.holding is not None:
+            return self.holding.agent_id
+        return self.offers[-1].agent_id if self.offers else ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Agent:
-    """An agent as the router sees one. Only the engine changes it, and only inside a step.
+class Agent(msgspec.Struct, kw_only=True):
+    """An agent as the router sees one.
 
     `routing_state` is `ready` when offers may be made; `idle_since_ms` is when the agent last had nothing to do with
-    work: missed offers do not reset it. `used` maps a taken capacity unit to the contact that takes it.
+    work: missed offers do not reset it. `work` maps a contact to its channel and the capacity units that it takes;
+    `paused` contacts take none; for the `resuming` one capacity is kept. After `break_due_ms`, `shift_ends_ms` and
+    `denied_from_ms` nothing may run on; from `premium_from_ms` on work costs a premium.
     """
 
     agent_id: str
@@ -86,9 +138,27 @@ class Agent:
     units: int
     routing_state: str
     idle_since_ms: int
-    used: dict[int, str] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    region: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    channel_max: tuple[tuple[str, int], ...] = ()
+    link_score: int = 100
+    auto_accept: bool = False
+    offer_extra_ms: int = 0
+    shift_ends_ms: int | None = None
+    break_due_ms: int | None = None
+    premium_from_ms: int | None = None
+    denied_from_ms: int | None = None
+    denied_reason: str = ""
+    work: dict[str, tuple[str, tuple[int, ...]]] = {}
+    strikes: int = 0
+    turn: int = 0
+    tokens: dict[str, tuple[int, int]] = {}
+    paused: list[str] = []
+    resuming: str = ""
+    told_denial: str = ""
 
     @property
-    def free_units(self) -> int:
-        """Units that a new contact could take; not below zero after capacity was cut."""
-        return max(0, self.units - len(self.used))
+    def used_units(self) -> int:
+        """Units that its contacts take; above `units` after capacity was cut or exceeded on purpose."""
+        return sum([len(numbers) for _, numbers in self.work.values()])

@@ -1,0 +1,1 @@
+"""The router's own core in virtual time: arrivals, handle times, patience, shifts and lost lines, all drawn from a seed."""

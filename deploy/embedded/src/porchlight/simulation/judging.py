@@ -1,0 +1,147 @@
+"""Whether the simulator reproduces a file of cases: each value beside its estimate and the interval that must hold it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from porchlight.home import Trouble
+from porchlight.simulation import more_cases
+from porchlight.simulation.cases import Check, Trial, UnknownCase, trials_of
+from porchlight.simulation.figures import Row, figure
+from porchlight.simulation.running import play_all
+from porchlight.simulation.scenario import Scenario
+
+LEVEL = 0.99
+"""Of the interval that holds all values of a case together (Bonferroni: each value's own interval is wider)."""
+Z95 = 1.959963984540054
+AGAIN = 4
+"""A case outside its interval is run once more, so many times as long, under another seed."""
+DIGITS = 1e-6
+"""References are printed with so many digits; half of the last one is theirs."""
+
+assert more_cases.FAMILIES
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One value of a case."""
+
+    name: str
+    exact: float
+    reference_half_width_95: float
+    estimate: float
+    low: float
+    high: float
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One case. `runs`: 1, or 2 when it had to be run again. `contacts`: measured ones of the run that counts."""
+
+    case: str
+    family: str
+    holds: bool
+    runs: int
+    contacts: int
+    seed: int
+    values: tuple[Judged, ...]
+
+
+def read_cases(path: Path) -> list[dict[str, Any]]:
+    """The file's cases, each of a known family. `Trouble` names what is wrong."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as why:
+        raise Trouble(f"cannot read {path}: {why}") from why
+    cases = found.get("cases") if isinstance(found, dict) else None
+    if not isinstance(cases, list) or not cases:
+        raise Trouble(f"{path}: there must be a list `cases` with at least one case")
+    for number, case in enumerate(cases):
+        try:
+            trials_of(case)
+        except (UnknownCase, TypeError, AttributeError, ZeroDivisionError) as why:
+            raise Trouble(f"{path}: cases[{number}] ({_id(case)}): {why}") from why
+    return cases
+
+
+def judge(cases: Sequence[Mapping[str, Any]], *, seed: int, told: Callable[[int, int], None]) -> list[Outcome]:
+    """Run every case; those that do not hold once more. `told` hears how many replications are done, of how many."""
+    outcomes = {_id(case): outcome for case, outcome in zip(cases, _run(cases, seed, 1, told), strict=True)}
+    doubtful = [case for case in cases if not outcomes[_id(case)].holds]
+    if doubtful:
+        for outcome in _run(doubtful, seed + 1, AGAIN, told):
+            outcomes[outcome.case] = outcome
+    return [outcomes[_id(case)] for case in cases]
+
+
+def as_json(outcomes: Sequence[Outcome]) -> str:
+    """The report, for programs."""
+    held = sum(one.holds for one in outcomes)
+    body = {"level": LEVEL, "cases": len(outcomes), "held": held, "outcomes": [asdict(one) for one in outcomes]}
+    return json.dumps(body, indent=1) + "\n"
+
+
+def _run(cases: Sequence[Mapping[str, Any]], seed: int, times: int, told: Callable[[int, int], None]) -> list[Outcome]:
+    plans = [[(_longer(trial, seed, times), trial.checks) for trial in trials_of(case)] for case in cases]
+    jobs = [(scenario, number) for plan in plans for scenario, _ in plan for number in range(scenario.replications)]
+    found: list[dict[str, Row]] = []
+    for rows in play_all(jobs):
+        found.append(rows)
+        told(len(found), len(jobs))
+    outcomes, at = [], 0
+    for case, plan in zip(cases, plans, strict=True):
+        judged: list[Judged] = []
+        contacts = 0
+        number_of_checks = sum(len(checks) for _, checks in plan)
+        for scenario, checks in plan:
+            mine = found[at : at + scenario.replications]
+            at += scenario.replications
+            contacts += round(sum(rows["all"]["arrived"] for rows in mine))
+            judged += [_judge(check, mine, number_of_checks) for check in checks]
+        outcomes.append(
+            Outcome(
+                case=_id(case),
+                family=str(case["family"]),
+                holds=all(one.holds for one in judged),
+                runs=1 if times == 1 else 2,
+                contacts=contacts,
+                seed=seed,
+                values=tuple(judged),
+            )
+        )
+    return outcomes
+
+
+def _longer(trial: Trial, seed: int, times: int) -> Scenario:
+    changes: dict[str, Any] = {"seed": seed}
+    if trial.scenario.contacts is None:
+        changes["replications"] = trial.scenario.replications * times
+    else:
+        changes["contacts"] = trial.scenario.contacts * times
+    values = {name: getattr(trial.scenario, name) for name in trial.scenario.__struct_fields__}
+    return Scenario(**{**values, **changes})
+
+
+def _judge(check: Check, found: Sequence[dict[str, Row]], checks: int) -> Judged:
+    level = 1 - (1 - LEVEL) / checks
+    estimate = figure([check.measure(rows) for rows in found], level)
+    sure = figure([check.measure(rows) for rows in found], 0.95)
+    reference = check.half95 * (estimate.half / sure.half if sure.half else 1.0)
+    half = (estimate.half**2 + reference**2) ** 0.5 + DIGITS / 2 * max(1.0, abs(check.exact))
+    low, high = estimate.mean - half, estimate.mean + half
+    return Judged(
+        name=check.name,
+        exact=check.exact,
+        reference_half_width_95=check.half95,
+        estimate=estimate.mean,
+        low=low,
+        high=high,
+        holds=low <= check.exact <= high,
+    )
+
+
+def _id(case: Mapping[str, Any]) -> str:
+    return str(case.get("id", "?")) if isinstance(case, dict) else "?"

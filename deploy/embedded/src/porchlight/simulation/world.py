@@ -1,0 +1,398 @@
+"""One replication: events in virtual time, told to the router's core, and what it decides played out."""
+
+from heapq import heappop, heappush
+from itertools import count
+
+from porchlight.simulation.draws import arrival_times, draws, generator, uniforms
+from porchlight.simulation.scenario import AgentSpec, Scenario
+from porchlight.simulation.tally import Crew, Kind, Tally
+from router.core import State, decide, inputs, outputs
+from router.core.needs import both, skills_need
+from router.core.state import next_due_ms
+from router.core.values import ContactState, Queue
+
+POOL = "simulated"
+ARRIVE, GIVE_UP, ANSWER, FINISH, PRESENCE, OUTAGE, RETRY = range(7)
+EVENTS_MAX = 500_000_000
+"""A replication that needs more events than this is stopped with an error."""
+
+
+class World:
+    """Made for one replication; `run` plays it and returns what was counted."""
+
+    def __init__(self, scenario: Scenario, replication: int) -> None:
+        self._scenario = scenario
+        self._seed = (scenario.seed, replication)
+        self._ticks = scenario.ticks
+        self._state = State()
+        self._events: list[tuple[int, int, int, tuple[object, ...]]] = []
+        self._order = count()
+        self._now = 0
+        self._tally = Tally(
+            kinds={one.name: Kind() for one in scenario.arrivals},
+            crews={one.name: Crew(count=one.count, by_agent=[0.0] * one.count) for one in scenario.agents},
+        )
+        self._contact: dict[str, tuple[int, int, bool, float]] = {}
+        self._crew_of: dict[str, tuple[Crew, int, AgentSpec]] = {}
+        self._busy: dict[str, int] = {}
+        self._busy_since: dict[str, int] = {}
+        self._crew_busy: dict[int, list[int]] = {}
+        self._seq: dict[str, int] = {}
+        self._session: dict[str, int] = {}
+        self._waiting, self._waiting_since = 0, 0
+        self._measured_from: int | None = 0 if scenario.warm_up == 0 else None
+        self._measured_to: int | None = None
+        self._numbers = 0
+        self._open_measured = 0
+        self._commands = count(1)
+
+    def run(self) -> Tally:
+        """Play until the end."""
+        self._open()
+        end = None if self._scenario.horizon is None else round(self._scenario.horizon * self._ticks)
+        for _ in range(EVENTS_MAX):
+            due = next_due_ms(self._state)
+            if due is not None and (not self._events or due < self._events[0][0]):
+                self._now = max(due, self._now)
+                self._tell(inputs.Ticked())
+                continue
+            if not self._events:
+                break
+            at, _, kind, about = heappop(self._events)
+            if end is not None and at > end and self._measured_to is None:
+                self._close_measurement(end)
+            self._now = at
+            self._happen(kind, about)
+            if self._measured_to is not None and self._open_measured == 0:
+                break
+        else:
+            raise RuntimeError("the replication has no end")
+        if self._measured_to is None:
+            self._close_measurement(end if end is not None else self._now)
+        return self._tally
+
+    def _open(self) -> None:
+        scenario = self._scenario
+        for name, spec in scenario.queues.items():
+            queue = Queue(
+                queue_id=name,
+                pool=POOL,
+                version=1,
+                priority=spec.priority,
+                offer_timeout_ms=spec.offer_timeout_ms,
+                wrap_up_ms=spec.wrap_up_ms,
+                link_grace_ms=spec.link_grace_ms,
+                service_level_ms=spec.service_level_ms,
+                need=both(skills_need(tuple(sorted(spec.skills.items()))), spec.policy.need),
+                policy=spec.policy,
+            )
+            self._tell(inputs.QueueSet(queue=queue))
+        for place, crew in enumerate(scenario.agents):
+            self._hire(crew, place)
+        self._streams = []
+        for place, stream in enumerate(scenario.arrivals):
+            base = 1_000 + 10 * place
+            self._streams.append(
+                (
+                    stream,
+                    arrival_times(stream, generator(*self._seed, base)),
+                    draws(stream.handle, generator(*self._seed, base + 1)),
+                    None if stream.patience is None else draws(stream.patience, generator(*self._seed, base + 2)),
+                    uniforms(generator(*self._seed, base + 3)),
+                    skills_need(tuple(sorted(stream.skills.items()))) if stream.skills else None,
+                )
+            )
+            self._next_arrival(place)
+        if scenario.start_busy:
+            self._start_busy()
+
+    def _start_busy(self) -> None:
+        """Begin as a loaded system would: with as many contacts as there are agents."""
+        agents = sum(crew.count for crew in self._scenario.agents)
+        total = sum(one.rate or 0.0 for one in self._scenario.arrivals)
+        for place, stream in enumerate(self._scenario.arrivals):
+            for _ in range(round(agents * (stream.rate or 0.0) / total)):
+                self._arrive(place, counted=False)
+
+    def _hire(self, spec: AgentSpec, place: int) -> None:
+        crew = self._tally.crews[spec.name]
+        self._crew_busy[id(crew)] = [0, 0]
+        chance = uniforms(generator(*self._seed, 10 + place))
+        for number in range(spec.count):
+            name = f"{spec.name}-{number + 1:05d}"
+            self._crew_of[name] = (crew, number, spec)
+            self._busy[name] = 0
+            if next(chance) > spec.flexible:
+                continue
+            if not spec.shifts:
+                self._see(name, "available")
+                self._plan_outage(name)
+            for shift in spec.shifts:
+                self._at(shift.start, PRESENCE, (name, "available"))
+                self._at(shift.end, PRESENCE, (name, "offline"))
+
+    def _at(self, when: float, kind: int, about: tuple[object, ...]) -> None:
+        heappush(self._events, (round(when * self._ticks), next(self._order), kind, about))
+
+    def _after(self, delay: float, kind: int, about: tuple[object, ...]) -> None:
+        heappush(self._events, (self._now + round(delay * self._ticks), next(self._order), kind, about))
+
+    def _happen(self, kind: int, about: tuple[object, ...]) -> None:
+        if kind == FINISH:
+            self._finish(*about)  # type: ignore[arg-type]
+        elif kind == ARRIVE:
+            place = about[0]
+            assert isinstance(place, int)
+            self._next_arrival(place)
+            self._arrive(place, counted=True)
+        elif kind == GIVE_UP:
+            self._give_up(str(about[0]))
+        elif kind == ANSWER:
+            self._answer(*about)  # type: ignore[arg-type]
+        elif kind == PRESENCE:
+            self._see(str(about[0]), str(about[1]))
+        elif kind == OUTAGE:
+            self._lose_line(str(about[0]), bool(about[1]))
+        else:
+            place = about[0]
+            assert isinstance(place, int)
+            self._arrive(place, counted=True, again=True)
+
+    def _next_arrival(self, place: int) -> None:
+        at = next(self._streams[place][1], None)
+        if at is not None and (self._scenario.horizon is None or at <= self._scenario.horizon):
+            self._at(at, ARRIVE, (place,))
+
+    def _arrive(self, place: int, *, counted: bool, again: bool = False) -> None:
+        stream, _, handles, patiences, _, need = self._streams[place]
+        handle = next(handles)
+        patience = None if patiences is None else next(patiences)
+        self._numbers += 1
+        name = f"c{self._numbers:09d}"
+        scenario = self._scenario
+        if counted and scenario.contacts is not None:
+            if self._measured_from is None and self._numbers > scenario.warm_up:
+                self._open_measurement()
+            counted = self._measured_from is not None and self._measured_to is None
+        kind = self._tally.kinds[stream.name]
+        if counted:
+            kind.arrived += 1
+            kind.retried += again
+            self._open_measured += 1
+        self._contact[name] = (place, self._now, counted, handle)
+        self._tell(
+            inputs.ContactArrived(
+                contact_id=name,
+                queue_id=stream.queue,
+                pool=POOL,
+                channel=stream.channel,
+                priority=stream.priority,
+                accepted_at_ms=self._now,
+                need=stream.need if need is None else both(stream.need, need),
+            )
+        )
+        if patience is not None and name in self._state.place_of:
+            self._after(patience, GIVE_UP, (name,))
+        if counted and scenario.contacts is not None and self._counted() >= scenario.contacts:
+            self._close_measurement(self._now)
+
+    def _counted(self) -> int:
+        return sum(kind.arrived for kind in self._tally.kinds.values())
+
+    def _give_up(self, name: str) -> None:
+        contact = self._state.contacts.get(name)
+        if contact is not None and contact.state in (ContactState.QUEUED, ContactState.OFFERED):
+            self._tell(inputs.CancelAsked(contact_id=name, reason="customer_gave_up"))
+
+    def _answer(self, name: str, agent: str, attempt: int) -> None:
+        self._ask("accept", name, agent, attempt)
+
+    def _finish(self, name: str, agent: str, attempt: int) -> None:
+        self._ask("complete", name, agent, attempt)
+
+    def _ask(self, verb: str, name: str, agent: str, attempt: int) -> None:
+        contact = self._state.contacts.get(name)
+        if contact is None or (contact.holding is not None and contact.holding.attempt != attempt):
+            return
+        if verb == "complete" and contact.state is not ContactState.ASSIGNED:
+            return
+        self._tell(
+            inputs.AgentAsked(
+                verb=verb,
+                command_id=f"k{next(self._commands)}",
+                agent_id=agent,
+                pool=POOL,
+                session_no=self._session[agent],
+                contact_id=name,
+                attempt=attempt,
+            )
+        )
+
+    def _see(self, name: str, presence: str, *, lost: bool = False) -> None:
+        _, _, spec = self._crew_of[name]
+        self._seq[name] = self._seq.get(name, 0) + 1
+        self._session.setdefault(name, 1)
+        self._tell(
+            inputs.AgentSeen(
+                agent_id=name,
+                pool=POOL,
+                session_no=self._session[name],
+                seq=self._seq[name],
+                presence=presence,
+                skills=tuple(sorted(spec.skills.items())),
+                units=spec.units,
+                link_lost=lost,
+                languages=spec.languages,
+                region=spec.region,
+                attributes=tuple(sorted(spec.attributes.items())),
+            )
+        )
+
+    def _plan_outage(self, name: str) -> None:
+        _, number, spec = self._crew_of[name]
+        if spec.outages is not None:
+            source = generator(*self._seed, 500, number)
+            self._after(float(source.exponential(spec.outages.every)), OUTAGE, (name, True))
+
+    def _lose_line(self, name: str, begins: bool) -> None:
+        _, number, spec = self._crew_of[name]
+        assert spec.outages is not None, spec
+        source = generator(*self._seed, 501, number, self._seq[name])
+        if begins and self._state.agents[name].presence != "offline":
+            self._tally.lost_lines += 1
+            self._see(name, "offline", lost=True)
+            self._after(float(source.exponential(spec.outages.lasts)), OUTAGE, (name, False))
+        else:
+            self._see(name, "available")
+            self._after(float(source.exponential(spec.outages.every)), OUTAGE, (name, True))
+
+    def _tell(self, told: inputs.Input) -> None:
+        state = self._state
+        for output in decide(state, told, self._now):
+            kind = type(output)
+            if kind is outputs.Queued:
+                self._wait(1)
+            elif kind is outputs.Offered:
+                self._offered(output)  # type: ignore[arg-type]
+            elif kind is outputs.Accepted:
+                self._accepted(output)  # type: ignore[arg-type]
+            elif kind is outputs.Completed:
+                self._freed(output.agent_id)  # type: ignore[union-attr]
+                self._contact.pop(output.contact_id, None)  # type: ignore[union-attr]
+            elif kind is outputs.Abandoned:
+                self._abandoned(output.contact_id)  # type: ignore[union-attr]
+            elif kind in _LEAVES:
+                self._blocked(output.contact_id)  # type: ignore[union-attr]
+            elif kind in _BACK:
+                self._back(output)  # type: ignore[arg-type]
+        self._tally.decisions += 1
+        if len(state.touched_contacts) > _NOTES_MAX:
+            state.touched_contacts.clear()
+            state.touched_agents.clear()
+            state.fresh.clear()
+
+    def _offered(self, output: outputs.Offered) -> None:
+        contact = self._state.contacts[output.contact_id]
+        if (contact.holding is None and len(contact.offers) <= 1) or contact.holding is not None:
+            self._wait(-1)
+        _, number, spec = self._crew_of[output.agent_id]
+        if contact.holding is None:
+            delay = 0.0
+            if spec.answers_after is not None:
+                source = generator(*self._seed, 600, number, output.attempt, self._numbers)
+                delay = next(draws(spec.answers_after, source))
+            self._after(delay, ANSWER, (output.contact_id, output.agent_id, output.attempt))
+
+    def _accepted(self, output: outputs.Accepted) -> None:
+        name, agent = output.contact_id, output.agent_id
+        place, came, counted, handle = self._contact[name]
+        kind = self._tally.kinds[self._streams[place][0].name]
+        if counted:
+            kind.waits.append((self._now - came) / self._ticks)
+            kind.handled += handle
+            self._open_measured -= 1
+            self._contact[name] = (place, came, False, handle)
+        if self._busy[agent] == 0:
+            self._change_busy(agent, 1)
+        self._busy[agent] += 1
+        speed = self._crew_of[agent][2].speed
+        self._after(handle / speed, FINISH, (name, agent, output.attempt))
+
+    def _freed(self, agent: str) -> None:
+        self._busy[agent] -= 1
+        if self._busy[agent] == 0:
+            self._change_busy(agent, -1)
+
+    def _back(self, output: outputs.AttemptDecision) -> None:
+        contact = self._state.contacts.get(output.contact_id)
+        if isinstance(output, outputs.Requeued):
+            self._freed(output.agent_id)
+            self._wait(1)
+        elif contact is None or contact.state is ContactState.QUEUED:
+            self._wait(1)
+
+    def _abandoned(self, name: str) -> None:
+        self._wait(-1)
+        place, came, counted, _ = self._contact.pop(name)
+        stream, _, _, _, chances, _ = self._streams[place]
+        if counted:
+            self._tally.kinds[stream.name].given_up.append((self._now - came) / self._ticks)
+            self._open_measured -= 1
+        if stream.retry is not None and next(chances) < stream.retry.share:
+            self._after(stream.retry.after, RETRY, (place,))
+
+    def _blocked(self, name: str) -> None:
+        self._wait(-1)
+        place, _, counted, _ = self._contact.pop(name)
+        if counted:
+            self._tally.kinds[self._streams[place][0].name].blocked += 1
+            self._open_measured -= 1
+
+    def _wait(self, change: int) -> None:
+        if self._measured_from is not None and self._measured_to is None:
+            self._tally.queue_area += self._waiting * (self._now - self._waiting_since) / self._ticks
+        self._waiting_since = self._now
+        self._waiting += change
+
+    def _change_busy(self, agent: str, change: int) -> None:
+        crew, number, _ = self._crew_of[agent]
+        running = self._crew_busy[id(crew)]
+        measured = self._measured_from is not None and self._measured_to is None
+        if measured:
+            passed = (self._now - running[1]) / self._ticks
+            crew.area += running[0] * passed
+            crew.area_squared += running[0] ** 2 * passed
+            if change < 0:
+                since = max(self._busy_since[agent], self._measured_from or 0)
+                crew.by_agent[number] += (self._now - since) / self._ticks
+        running[0] += change
+        running[1] = self._now
+        if change > 0:
+            self._busy_since[agent] = self._now
+
+    def _open_measurement(self) -> None:
+        self._measured_from = self._now
+        self._waiting_since = self._now
+        for running in self._crew_busy.values():
+            running[1] = self._now
+
+    def _close_measurement(self, at: int) -> None:
+        self._now = at
+        self._wait(0)
+        for agent, (crew, number, _) in self._crew_of.items():
+            if self._busy[agent]:
+                since = max(self._busy_since[agent], self._measured_from or 0)
+                crew.by_agent[number] += max(0, at - since) / self._ticks
+        for crew in self._tally.crews.values():
+            busy, since = self._crew_busy[id(crew)]
+            passed = (at - since) / self._ticks
+            crew.area += busy * passed
+            crew.area_squared += busy**2 * passed
+        self._measured_to = at
+        self._tally.span = (at - (self._measured_from or 0)) / self._ticks
+
+
+_NOTES_MAX = 1_000
+"""What the core notes for a shell is thrown away this often."""
+_LEAVES = frozenset({outputs.Overflowed, outputs.Expired, outputs.Cancelled})
+_BACK = frozenset({outputs.Declined, outputs.TimedOut, outputs.Rescinded, outputs.Requeued, outputs.Transferred})

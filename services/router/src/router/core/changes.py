@@ -1,0 +1,210 @@
+"""How a contact or an agent changes: every transition goes through here, and is noted for the shell."""
+
+from typing import Any
+
+from router.core import outputs
+from router.core.bursts import hold_bursts
+from router.core.needs import ANYBODY
+from router.core.outputs import RELEASES, AttemptDecision, ContactDecision, Output
+from router.core.staff import able_profiles, place_agent
+from router.core.state import State, remember_ended
+from router.core.steps import join_step, plan
+from router.core.transitions import TRANSITIONS
+from router.core.values import ENDED, Agent, Contact, ContactState, Offer
+from router.core.waiting import put_waiting, take_waiting, wake_at
+
+HANDLE_MEMORY = 16
+"""One conversation moves the mean handle time of its queue by this part of the difference."""
+
+
+def move(
+    state: State, contact: Contact, output: ContactDecision, decided: list[Output], *, to: ContactState | None = None
+) -> None:
+    """One transition of the table; an end leaves memory. `to` where the table leaves a choice."""
+    afterwards = TRANSITIONS[contact.state, type(output)]
+    after = afterwards[0] if to is None else to
+    assert after in afterwards, (contact, output, to)
+    contact.state = after
+    decided.append(output)  # type: ignore[arg-type]
+    state.touched_contacts[contact.contact_id] = contact
+    if after in ENDED:
+        del state.contacts[contact.contact_id]
+        remember_ended(state, contact.contact_id, state.now_ms)
+
+
+def release(
+    state: State, contact: Contact, offer: Offer, output: AttemptDecision, decided: list[Output], *, worked: bool
+) -> None:
+    """The attempt is over: free the agent's units. Work resets the idle clock, a missed offer does not."""
+    assert isinstance(output, RELEASES), output
+    agent = state.agents[offer.agent_id]
+    if agent.work.pop(contact.contact_id, None) is None:
+        agent.paused.remove(contact.contact_id)
+        if agent.resuming == contact.contact_id:
+            agent.resuming = ""
+    if worked:
+        agent.idle_since_ms = state.now_ms
+    if contact.holding is offer:
+        contact.holding = None
+        contact.due_ms = None
+        contact.awaits_response = False
+        contact.accept_command = ""
+    else:
+        contact.offers.remove(offer)
+    still_out = ContactState.OFFERED if contact.offers else None
+    move(state, contact, output, decided, to=still_out)
+    if contact.state is ContactState.QUEUED:
+        if not isinstance(output, outputs.Transferred):
+            put_waiting(state, contact)
+        wake_at(state, contact, state.now_ms)  # a step or its life may have ended meanwhile
+    touch_agent(state, agent)
+
+
+def finish_conversation(state: State, contact: Contact, decided: list[Output], *, actor: str, command_id: str) -> None:
+    """The conversation is over: on to wrap-up, or straight to the end where the queue has none."""
+    holding = contact.holding
+    assert holding is not None, contact
+    queue = state.queues[contact.queue_id]
+    contact.complete_command = command_id
+    learn_handle_time(state, contact)
+    if queue.wrap_up_ms == 0 or contact.state is ContactState.PAUSED:
+        complete(state, contact, decided, actor=actor, reason="completed", command_id=command_id)
+        return
+    contact.due_ms = state.now_ms + queue.wrap_up_ms
+    contact.awaits_response = False
+    began = outputs.WrapUpBegan(
+        **attempted(contact, holding), ends_at_ms=contact.due_ms, actor=actor, command_id=command_id
+    )
+    move(state, contact, began, decided)
+    wake_at(state, contact, contact.due_ms)
+
+
+def complete(
+    state: State, contact: Contact, decided: list[Output], *, actor: str, reason: str, command_id: str = ""
+) -> None:
+    """The end of the contact with the agent that held it."""
+    holding = contact.holding
+    assert holding is not None, contact
+    done = outputs.Completed(
+        contact_id=contact.contact_id,
+        queue_id=contact.queue_id,
+        pool=contact.pool,
+        attempt=holding.attempt,
+        agent_id=holding.agent_id,
+        actor=actor,
+        reason=reason,
+        command_id=command_id,
+    )
+    release(state, contact, holding, done, decided, worked=True)
+
+
+def rescind(state: State, contact: Contact, offer: Offer, reason: str, decided: list[Output]) -> None:
+    """Take a pending offer back."""
+    back = outputs.Rescinded(**attempted(contact, offer), reason=reason, still_out=len(contact.offers) - 1)
+    release(state, contact, offer, back, decided, worked=False)
+
+
+def requeue(state: State, contact: Contact, reason: str, decided: list[Output]) -> None:
+    """The agent lost the contact: back at the head of its order, its age kept."""
+    assert contact.holding is not None, contact
+    back = outputs.Requeued(**attempted(contact, contact.holding), reason=reason)
+    release(state, contact, contact.holding, back, decided, worked=True)
+
+
+def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Output], *, step: int = 0) -> None:
+    """Make the plan for the queue, and wait there. The contact is in state queued and waits nowhere."""
+    queue = state.queues[queue_id]
+    contact.queue_id = queue_id
+    contact.queued_at_ms = state.now_ms
+    contact.units = queue.policy.capacity.units.get(contact.channel) or contact.units
+    contact.escalated = 0
+    contact.step, contact.step_ends_ms = step, None
+    policy = queue.policy
+    if policy.steps or policy.sticky or contact.named_agent:
+        contact.steps = plan(queue, contact)
+        join_step(state, contact, decided)
+    else:
+        contact.steps = ()
+    for escalation in policy.escalations:
+        wake_at(state, contact, state.now_ms + escalation.after_ms)
+    if policy.ttl_ms is not None:
+        wake_at(state, contact, contact.accepted_at_ms + policy.ttl_ms)
+    if policy.choice.method == "scorer" and contact.scores is None:
+        contact.scores_due_ms = state.now_ms + policy.choice.budget_ms
+        wake_at(state, contact, contact.scores_due_ms)
+        state.to_score[contact.contact_id] = None
+    if policy.overflow:
+        for rule in policy.overflow:
+            if rule.when.waited_over_ms is not None:
+                wake_at(state, contact, state.now_ms + rule.when.waited_over_ms + 1)
+    if queue_id in state.watched:
+        state.entered[contact.contact_id] = None
+    put_waiting(state, contact)
+    if policy.micro_batch is not None or contact.scores_due_ms is not None:
+        hold_bursts(state, contact)
+
+
+def move_to(state: State, contact: Contact, queue_id: str, reason: str, decided: list[Output]) -> None:
+    """On to another queue, the age kept."""
+    take_waiting(state, contact)
+    moved = outputs.Moved(
+        contact_id=contact.contact_id,
+        queue_id=queue_id,
+        pool=contact.pool,
+        from_queue=contact.queue_id,
+        reason=reason,
+    )
+    move(state, contact, moved, decided)
+    contact.transfers += 1
+    enter_queue(state, contact, queue_id, decided)
+
+
+def set_routing_state(state: State, agent: Agent, routing_state: str, reason: str, decided: list[Output]) -> None:
+    """Say it only when it changes."""
+    if agent.routing_state == routing_state:
+        return
+    agent.routing_state = routing_state
+    decided.append(
+        outputs.AgentRouting(
+            agent_id=agent.agent_id,
+            pool=agent.pool,
+            session_no=agent.session_no,
+            routing_state=routing_state,
+            reason=reason,
+        )
+    )
+    touch_agent(state, agent)
+
+
+def touch_agent(state: State, agent: Agent) -> None:
+    """The agent changed: place it anew, and let it look for contacts."""
+    state.touched_agents[agent.agent_id] = agent
+    place_agent(state, agent)
+    if agent.agent_id in state.slots:
+        state.dirty_agents[agent.agent_id] = None
+
+
+def is_sole_able(state: State, contact: Contact, agent_id: str) -> bool:
+    """Whether nobody else who is signed in could serve the contact as it waits now."""
+    group = state.place_of.get(contact.contact_id)
+    need = ANYBODY if group is None else group[0].key[2]
+    left = (able_profiles(state, need, contact.pool) if group is None else group[0].able) & state.staffed
+    profile = state.profile_of[agent_id]
+    return left == 1 << profile.no and profile.staffed == 1
+
+
+def learn_handle_time(state: State, contact: Contact) -> None:
+    """Conversations tell how long the next ones of the queue will take."""
+    took_ms = state.now_ms - contact.answered_at_ms
+    known = state.handle_ms.get(contact.queue_id)
+    state.handle_ms[contact.queue_id] = took_ms if known is None else known + (took_ms - known) // HANDLE_MEMORY
+
+
+def whose(contact: Contact) -> dict[str, Any]:
+    """The fields of every decision about the contact."""
+    return {"contact_id": contact.contact_id, "queue_id": contact.queue_id, "pool": contact.pool}
+
+
+def attempted(contact: Contact, offer: Offer) -> dict[str, Any]:
+    """The fields of every decision about one of its attempts."""
+    return {**whose(contact), "attempt": offer.attempt, "agent_id": offer.agent_id}

@@ -1,0 +1,180 @@
+"""What agents ask for. A command told twice is done once and answered once; what comes too late is refused."""
+
+from router.core import inputs, outputs
+from router.core.changes import attempted, complete, enter_queue, finish_conversation, move, release, touch_agent
+from router.core.contacts import accept, decline
+from router.core.needs import both
+from router.core.outputs import Output
+from router.core.room import allot, demand_of, obstacle
+from router.core.state import State
+from router.core.values import Contact, ContactState, Offer
+from router.core.waiting import wake_at
+
+_WANTED: dict[str, tuple[ContactState, ...]] = {
+    "accept": (ContactState.OFFERED,),
+    "decline": (ContactState.OFFERED,),
+    "respond": (ContactState.ASSIGNED,),
+    "pause": (ContactState.ASSIGNED,),
+    "resume": (ContactState.PAUSED,),
+    "transfer": (ContactState.ASSIGNED, ContactState.PAUSED),
+    "complete": (ContactState.ASSIGNED, ContactState.PAUSED),
+    "end_wrap_up": (ContactState.WRAP_UP,),
+}
+
+
+def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> None:
+    """Do what the agent asks for, or say why not."""
+    contact = state.contacts.get(asked.contact_id)
+    if contact is not None and _is_repeated(contact, asked):
+        return
+    reason = _obstacle(state, contact, asked)
+    if reason:
+        decided.append(
+            outputs.Refused(
+                command_id=asked.command_id,
+                agent_id=asked.agent_id,
+                pool=asked.pool,
+                contact_id=asked.contact_id,
+                attempt=asked.attempt,
+                reason=reason,
+            )
+        )
+        return
+    assert contact is not None, asked
+    offer = _offer_of(contact, asked)
+    assert offer is not None, asked
+    match asked.verb:
+        case "accept":
+            accept(state, contact, offer, asked.command_id, decided)
+        case "decline":
+            decline(state, contact, offer, asked.command_id, decided)
+        case "respond":
+            contact.awaits_response, contact.due_ms = False, None
+            move(state, contact, outputs.Responded(**attempted(contact, offer), command_id=asked.command_id), decided)
+        case "pause":
+            _pause(state, contact, offer, asked.command_id, decided)
+        case "resume":
+            _resume(state, contact, offer, asked.command_id, decided)
+        case "transfer":
+            _transfer(state, contact, offer, asked, decided)
+        case "complete":
+            finish_conversation(state, contact, decided, actor="agent", command_id=asked.command_id)
+        case "end_wrap_up":
+            complete(state, contact, decided, actor="agent", reason="completed", command_id=asked.command_id)
+
+
+def _is_repeated(contact: Contact, asked: inputs.AgentAsked) -> bool:
+    return asked.command_id in (contact.accept_command, contact.complete_command, contact.resume_command)
+
+
+def _offer_of(contact: Contact, asked: inputs.AgentAsked) -> Offer | None:
+    if contact.holding is not None:
+        return contact.holding if contact.holding.attempt == asked.attempt else None
+    return next((one for one in contact.offers if one.attempt == asked.attempt), None)
+
+
+def _obstacle(state: State, contact: Contact | None, asked: inputs.AgentAsked) -> str:
+    agent = state.agents.get(asked.agent_id)
+    if agent is None or asked.session_no < agent.session_no:
+        return "old_session"
+    if contact is None:
+        return "offer_over" if asked.contact_id in state.ended else "unknown_contact"
+    offer = _offer_of(contact, asked)
+    if offer is None:
+        return "offer_over" if asked.attempt <= contact.attempt else "unknown_contact"
+    if offer.agent_id != asked.agent_id:
+        return "not_offered_to_you" if contact.state is ContactState.OFFERED else "not_held_by_you"
+    if contact.state not in _WANTED[asked.verb]:
+        early = contact.state is ContactState.OFFERED or asked.verb == "end_wrap_up"
+        return "not_held_by_you" if early and asked.verb not in ("accept", "decline") else "already_done"
+    if asked.verb == "transfer":
+        return _transfer_obstacle(state, contact, asked)
+    return ""
+
+
+def _transfer_obstacle(state: State, contact: Contact, asked: inputs.AgentAsked) -> str:
+    queue = state.queues.get(asked.to_queue or contact.queue_id)
+    if queue is None or queue.pool != contact.pool:
+        return "unknown_queue"
+    if asked.to_agent and (asked.to_agent not in state.agents or asked.to_agent == asked.agent_id):
+        return "unknown_agent"
+    if contact.transfers >= queue.policy.transfers_max:
+        return "too_many_transfers"
+    return ""
+
+
+def _pause(state: State, contact: Contact, offer: Offer, command_id: str, decided: list[Output]) -> None:
+    """The agent has capacity for others meanwhile."""
+    agent = state.agents[offer.agent_id]
+    agent.work.pop(contact.contact_id)
+    agent.paused.append(contact.contact_id)
+    offer.unit_numbers = ()
+    contact.awaits_response, contact.due_ms = False, None
+    move(state, contact, outputs.Paused(**attempted(contact, offer), command_id=command_id), decided)
+    touch_agent(state, agent)
+
+
+def _resume(state: State, contact: Contact, offer: Offer, command_id: str, decided: list[Output]) -> None:
+    """Go on at once if there is room; else the agent's next capacity is kept for it, for a bounded time."""
+    agent = state.agents[offer.agent_id]
+    contact.resume_command = command_id
+    agent.resuming = contact.contact_id
+    if try_resuming(state, contact, decided):
+        return
+    state.resuming[agent.agent_id] = None
+    contact.due_ms = state.now_ms + state.queues[contact.queue_id].policy.resume_hold_ms
+    wake_at(state, contact, contact.due_ms)
+    state.touched_contacts[contact.contact_id] = contact
+    touch_agent(state, agent)
+
+
+def resume_waiting(state: State, decided: list[Output]) -> None:
+    """Agents whose next capacity is kept for a paused contact: take it up where there is room now."""
+    for agent_id in list(state.resuming):
+        contact = state.contacts.get(state.agents[agent_id].resuming)
+        if contact is None or try_resuming(state, contact, decided):
+            del state.resuming[agent_id]
+
+
+def try_resuming(state: State, contact: Contact, decided: list[Output]) -> bool:
+    """Take the contact up again if its agent has room for it now."""
+    offer = contact.holding
+    assert offer is not None, contact
+    agent = state.agents[offer.agent_id]
+    agent.resuming = ""
+    demand = demand_of(state.queues[contact.queue_id], contact.channel)._replace(
+        link_score_min=0, handle_ms=0, premium=True, fair=None
+    )
+    if obstacle(agent, demand, state.now_ms) in ("capacity", "channel_max"):
+        agent.resuming = contact.contact_id
+        return False
+    numbers = allot(agent, contact.units)
+    agent.work[contact.contact_id] = (contact.channel, numbers)
+    agent.paused.remove(contact.contact_id)
+    offer.unit_numbers = numbers
+    contact.due_ms = None
+    resumed = outputs.Resumed(**attempted(contact, offer), command_id=contact.resume_command, unit_numbers=numbers)
+    contact.resume_command = ""
+    move(state, contact, resumed, decided)
+    touch_agent(state, agent)
+    return True
+
+
+def _transfer(state: State, contact: Contact, offer: Offer, asked: inputs.AgentAsked, decided: list[Output]) -> None:
+    """Pass the contact on, its age kept; the agent who passed it on is not asked again for a while."""
+    from_queue = contact.queue_id
+    contact.queue_id = asked.to_queue or contact.queue_id
+    contact.transfers += 1
+    contact.named_agent = asked.to_agent
+    contact.scores = None
+    if asked.need is not None:
+        contact.need = both(contact.need, asked.need) if not asked.to_queue else asked.need
+    queue = state.queues[contact.queue_id]
+    contact.units = demand_of(queue, contact.channel).units
+    contact.declined[offer.agent_id] = state.now_ms + queue.policy.offers.decline_memory_ms
+    wake_at(state, contact, contact.declined[offer.agent_id])
+    passed = outputs.Transferred(
+        **attempted(contact, offer), command_id=asked.command_id, from_queue=from_queue, to_agent=asked.to_agent
+    )
+    release(state, contact, offer, passed, decided, worked=True)
+    enter_queue(state, contact, contact.queue_id, decided)

@@ -1,0 +1,256 @@
+"""What queues do: follow their policy when it changes, overflow, and borrow agents. Checked on every change."""
+
+from common.contracts.policies import Condition, Overflow
+from router.core import inputs, outputs
+from router.core.changes import move, move_to, whose
+from router.core.choice import KEPT_IN
+from router.core.contacts import call_back
+from router.core.estimates import estimate
+from router.core.outputs import Output
+from router.core.staff import able_profiles, place_everybody
+from router.core.state import IDLE, State
+from router.core.steps import members, plan
+from router.core.values import Contact, ContactState, Queue
+from router.core.waiting import forget_demands, link_group, put_waiting, rate_of, take_waiting, wake_at
+
+MOVES_MAX = 16
+"""A contact that overflowed so often stays where it is."""
+QUEUE_FULL = "queue_full"
+
+
+def set_queue(state: State, told: inputs.QueueSet) -> None:
+    """Take a newer definition; the contacts that wait in the queue follow it at once."""
+    queue = told.queue
+    known = state.queues.get(queue.queue_id)
+    if known is not None and known.version >= queue.version:
+        return
+    waiting = [
+        one
+        for group in list(state.groups.values())
+        if group.queue_id == queue.queue_id
+        for one in members(state, group)
+    ]
+    for contact in waiting:
+        take_waiting(state, contact)
+    state.queues[queue.queue_id] = queue
+    study(state)
+    if known is not None:
+        forget_demands(state)
+        place_everybody(state)
+    for contact in waiting:
+        _follow(state, contact, queue)
+        put_waiting(state, contact)
+    relink_borrowers(state, queue.queue_id)
+    for group in state.groups.values():
+        if group.waiting:
+            state.dirty_groups[group.no] = None
+
+
+def study(state: State) -> None:
+    """What all policies together ask of the core: which orders to keep, which queues to watch."""
+    queues = state.queues.values()
+    orders = {IDLE} | {KEPT_IN[one.policy.choice.method] for one in queues if one.policy.choice.method in KEPT_IN}
+    if orders != state.orders:
+        state.orders = orders
+        place_everybody(state)
+    state.is_plain = all(
+        rate_of(one) == 1 and one.policy.order.method != "ratio" and not one.policy.order.own_skill_first
+        for one in queues
+    )
+    state.watched = {
+        one.queue_id
+        for one in queues
+        if one.policy.overflow or one.policy.length_max is not None or one.policy.borrow is not None
+    }
+    for one in list(state.watched):
+        if state.queues[one].policy.borrow is not None:
+            state.watched.add(state.queues[one].policy.borrow.lender)  # type: ignore[union-attr]
+
+
+def _follow(state: State, contact: Contact, queue: Queue) -> None:
+    """The waiting contact under the new policy: its place in the plan is kept as far as the plan has one."""
+    steps = plan(queue, contact)
+    if steps != contact.steps:
+        contact.steps = steps
+        contact.step = min(contact.step, len(steps))
+        if contact.step < len(steps):
+            contact.step_ends_ms = state.now_ms + steps[contact.step].expires_ms
+        else:
+            contact.step_ends_ms = None
+    contact.units = queue.policy.capacity.units.get(contact.channel) or contact.units
+    contact.escalated = min(contact.escalated, len(queue.policy.escalations))
+    state.touched_contacts[contact.contact_id] = contact
+    wake_at(state, contact, state.now_ms)
+    for at_ms in moments(queue, contact):
+        wake_at(state, contact, at_ms)
+
+
+def moments(queue: Queue, contact: Contact) -> list[int]:
+    """When the policy has something to say about a waiting contact."""
+    policy = queue.policy
+    found = [contact.queued_at_ms + one.after_ms for one in policy.escalations]
+    found += [
+        contact.queued_at_ms + rule.when.waited_over_ms + 1
+        for rule in policy.overflow
+        if rule.when.waited_over_ms is not None
+    ]
+    if policy.ttl_ms is not None:
+        found.append(contact.accepted_at_ms + policy.ttl_ms)
+    if contact.step_ends_ms is not None:
+        found.append(contact.step_ends_ms)
+    return found
+
+
+def open_queue(state: State, told: inputs.QueueOpened) -> None:
+    """The queue's hours began or ended."""
+    if told.is_open:
+        state.closed.discard(told.queue_id)
+    else:
+        state.closed.add(told.queue_id)
+    if told.queue_id in state.watched:
+        state.dirty_queues[told.queue_id] = None
+
+
+def check_queues(state: State, decided: list[Output]) -> bool:
+    """Let contacts overflow and queues borrow, where something changed; whether anything was done."""
+    done = False
+    entered, state.entered = state.entered, {}
+    for contact_id in entered:
+        contact = state.contacts.get(contact_id)
+        if contact is not None and contact.state is ContactState.QUEUED:
+            done |= _overflow(state, contact, decided, entering=True)
+    dirty, state.dirty_queues = state.dirty_queues, {}
+    for queue_id in dirty:
+        queue = state.queues[queue_id]
+        if any(_is_standing(rule.when) for rule in queue.policy.overflow):
+            for contact in newest_first(state, queue_id):
+                if contact.state is ContactState.QUEUED and contact.queue_id == queue_id:
+                    done |= _overflow(state, contact, decided, entering=False)
+    for queue in state.queues.values():
+        if queue.policy.borrow is not None and (queue.queue_id in dirty or queue.policy.borrow.lender in dirty):
+            done |= _borrow(state, queue)
+    return done
+
+
+def newest_first(state: State, queue_id: str) -> list[Contact]:
+    """The contacts that wait in the queue."""
+    waiting = [one for group in state.groups.values() if group.queue_id == queue_id for one in members(state, group)]
+    return sorted(waiting, key=lambda one: (-one.queued_at_ms, one.contact_id))
+
+
+def _is_standing(when: Condition) -> bool:
+    """Whether the condition is judged anew on every change, and not only as a contact comes."""
+    return when.length_over is None and when.longest_wait_over_ms is None and not when.all_busy
+
+
+def _overflow(state: State, contact: Contact, decided: list[Output], *, entering: bool) -> bool:
+    queue = state.queues[contact.queue_id]
+    if contact.transfers < MOVES_MAX:
+        for rule in queue.policy.overflow:
+            if (entering or _is_standing(rule.when)) and holds(state, rule.when, queue, contact):
+                return _act(state, contact, rule, decided)
+    most = queue.policy.length_max
+    if entering and most is not None and state.waiting_in[queue.queue_id] > most:
+        return _act(state, contact, Overflow(when=Condition(), message=QUEUE_FULL), decided)
+    return False
+
+
+def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) -> bool:
+    """Whether all that the condition gives holds for the queue, and for the contact where it speaks of one."""
+    queue_id = queue.queue_id
+    if when.closed and queue_id not in state.closed:
+        return False
+    if when.unstaffed and able_profiles(state, queue.need, queue.pool) & state.staffed:
+        return False
+    if when.length_over is not None and state.waiting_in.get(queue_id, 0) <= when.length_over:
+        return False
+    if when.longest_wait_over_ms is not None and longest_wait_ms(state, queue_id) <= when.longest_wait_over_ms:
+        return False
+    waited_ms = 0 if contact is None else state.now_ms - contact.queued_at_ms
+    if when.waited_over_ms is not None and waited_ms <= when.waited_over_ms:
+        return False
+    if when.estimated_wait_over_ms is not None:
+        if contact is None:
+            waiting = newest_first(state, queue_id)
+            contact = waiting[0] if waiting else None
+        if contact is None:
+            return False
+        wait_ms = estimate(state, contact).p50_ms
+        if wait_ms is not None and wait_ms <= when.estimated_wait_over_ms:
+            return False
+    return True
+
+
+def longest_wait_ms(state: State, queue_id: str) -> int:
+    """How long the contact that has been in the queue longest has been there."""
+    since = [
+        one.queued_at_ms
+        for group in state.groups.values()
+        if group.queue_id == queue_id
+        for one in members(state, group)
+    ]
+    return state.now_ms - min(since, default=state.now_ms)
+
+
+def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) -> bool:
+    if rule.queue:
+        if rule.queue not in state.queues or rule.queue == contact.queue_id:
+            return False
+        move_to(state, contact, rule.queue, "overflow", decided)
+        return True
+    if rule.callback:
+        if contact.channel == "callback":
+            return False
+        call_back(state, contact, None, "router", decided)
+        return True
+    take_waiting(state, contact)
+    end = outputs.Overflowed(**whose(contact), reason=_reason(rule), message=rule.message)
+    move(state, contact, end, decided)
+    return True
+
+
+def _reason(rule: Overflow) -> str:
+    when = rule.when
+    for name in ("closed", "unstaffed", "all_busy"):
+        if getattr(when, name):
+            return name
+    for name in ("length_over", "longest_wait_over_ms", "estimated_wait_over_ms", "waited_over_ms"):
+        if getattr(when, name) is not None:
+            return name.removesuffix("_ms")
+    return QUEUE_FULL
+
+
+def _borrow(state: State, queue: Queue) -> bool:
+    """Begin or end to borrow the lender's agents."""
+    borrow = queue.policy.borrow
+    assert borrow is not None, queue
+    lender = state.queues.get(borrow.lender)
+    wanted = (
+        lender is not None
+        and state.waiting_in.get(queue.queue_id, 0) > 0
+        and holds(state, borrow.when, queue, None)
+        and not (borrow.guard != Condition() and holds(state, borrow.guard, lender, None))
+    )
+    if wanted == (queue.queue_id in state.borrowing):
+        return False
+    if wanted:
+        state.borrowing.add(queue.queue_id)
+    else:
+        state.borrowing.discard(queue.queue_id)
+    relink(state, queue.queue_id)
+    return wanted
+
+
+def relink_borrowers(state: State, lender: str) -> None:
+    """The lender's need may have changed: work out anew whom its borrowers may ask."""
+    for queue in state.queues.values():
+        if queue.policy.borrow is not None and queue.policy.borrow.lender == lender:
+            relink(state, queue.queue_id)
+
+
+def relink(state: State, queue_id: str) -> None:
+    """Work out anew who may serve the queue's groups."""
+    for group in list(state.groups.values()):
+        if group.queue_id == queue_id:
+            link_group(state, group)
+            state.dirty_groups[group.no] = None

@@ -1,0 +1,65 @@
+"""The state of a shard from what was kept of it."""
+
+from collections.abc import Sequence
+
+from router.core.queues import moments, study
+from router.core.staff import count_staffed, place_agent, settle
+from router.core.state import State, set_timer
+from router.core.values import Agent, Contact, ContactState, Queue
+from router.core.waiting import demand_number, put_waiting, wake_at
+
+
+def restore(
+    *,
+    queues: Sequence[Queue],
+    agents: Sequence[Agent],
+    contacts: Sequence[Contact],
+    ended: dict[str, int],
+    now_ms: int,
+) -> State:
+    """Indexes, timers and notes come from the values. Everybody looks for contacts in the first step."""
+    state = State(now_ms=now_ms, ended=ended)
+    state.queues = {one.queue_id: one for one in queues}
+    study(state)
+    for queue_id, channel in sorted({(one.queue_id, one.channel) for one in contacts}):
+        demand_number(state, state.queues[queue_id], channel)
+    for agent in agents:
+        _restore_agent(state, agent)
+    for contact in contacts:
+        _restore_contact(state, contact)
+    state.said.clear()
+    return state
+
+
+def _restore_agent(state: State, agent: Agent) -> None:
+    state.agents[agent.agent_id] = agent
+    state.turns = max(state.turns, agent.turn)
+    settle(state, agent)
+    if agent.presence != "offline":
+        count_staffed(state, state.profile_of[agent.agent_id], 1)
+    if agent.premium_from_ms is not None:
+        set_timer(state, agent.premium_from_ms, "agent", agent.agent_id)
+    if agent.resuming:
+        state.resuming[agent.agent_id] = None
+    place_agent(state, agent)
+    if agent.agent_id in state.slots:
+        state.dirty_agents[agent.agent_id] = None
+
+
+def _restore_contact(state: State, contact: Contact) -> None:
+    state.contacts[contact.contact_id] = contact
+    if contact.state is ContactState.QUEUED:
+        put_waiting(state, contact)
+        _wake_waiting(state, contact)
+    if contact.due_ms is not None:
+        wake_at(state, contact, contact.due_ms)
+    for offer in contact.offers:
+        if offer.expires_ms is not None:
+            wake_at(state, contact, offer.expires_ms)
+    for until_ms in contact.declined.values():
+        wake_at(state, contact, until_ms)
+
+
+def _wake_waiting(state: State, contact: Contact) -> None:
+    for at_ms in moments(state.queues[contact.queue_id], contact):
+        wake_at(state, contact, at_ms)

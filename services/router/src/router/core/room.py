@@ -1,0 +1,127 @@
+"""Whether an agent has room for a contact of a kind: capacity, line, hours, fairness. The skills are another question."""
+
+from typing import NamedTuple
+
+from common.contracts.policies import Fair
+from router.core.values import CHANNEL_UNITS, Agent, Queue
+
+TOKEN = 1_000
+"""Tokens are counted in thousandths, so that refilling needs no fractions."""
+HOURS_REASONS = frozenset({"break_due", "shift_ends", "hours_denied", "premium_hours"})
+
+
+class Demand(NamedTuple):
+    """What a contact asks of an agent besides skills. Contacts with the same demand find the same room."""
+
+    channel: str
+    units: int
+    interrupts: tuple[str, ...]
+    exceed: bool
+    link_score_min: int
+    handle_ms: int
+    premium: bool
+    fair_queue: str
+    fair: Fair | None
+
+
+def demand_of(queue: Queue, channel: str) -> Demand:
+    """The demand of the queue's contacts of a channel."""
+    policy = queue.policy
+    return Demand(
+        channel=channel,
+        units=units_of(queue, channel),
+        interrupts=policy.capacity.interrupts,
+        exceed=policy.capacity.exceed,
+        link_score_min=policy.home.link_score_min,
+        handle_ms=policy.home.expected_handle_ms,
+        premium=policy.home.premium,
+        fair_queue=queue.queue_id if policy.fair else "",
+        fair=policy.fair,
+    )
+
+
+def units_of(queue: Queue, channel: str) -> int:
+    """Capacity units that a contact of the channel takes in this queue."""
+    return queue.policy.capacity.units.get(channel) or CHANNEL_UNITS[channel]
+
+
+def obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
+    """Why the agent has no room for the demand; empty when it has."""
+    if agent.work:
+        if not _has_units(agent, demand):
+            return "capacity"
+        if agent.channel_max and not _below_channel_max(agent, demand.channel):
+            return "channel_max"
+    elif demand.units > agent.units and not demand.exceed:
+        return "capacity"
+    elif agent.channel_max and not _below_channel_max(agent, demand.channel):
+        return "channel_max"
+    if agent.link_score < demand.link_score_min:
+        return "link_score"
+    if agent.resuming:
+        return "resuming"
+    if demand.fair is not None and tokens(agent, demand.fair_queue, demand.fair, now_ms) < TOKEN:
+        return "fair_share"
+    return hours_obstacle(agent, demand, now_ms)
+
+
+def hours_obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
+    """Why the contact would not fit into the agent's hours; empty when it does."""
+    ends_ms = now_ms + demand.handle_ms
+    if agent.break_due_ms is not None and ends_ms > agent.break_due_ms:
+        return "break_due"
+    if agent.shift_ends_ms is not None and ends_ms > agent.shift_ends_ms:
+        return "shift_ends"
+    if agent.denied_from_ms is not None and ends_ms > agent.denied_from_ms:
+        return "hours_denied"
+    if not demand.premium and agent.premium_from_ms is not None and ends_ms > agent.premium_from_ms:
+        return "premium_hours"
+    return ""
+
+
+def tokens(agent: Agent, queue_id: str, fair: Fair, now_ms: int) -> int:
+    """What is in the agent's bucket for the queue, in thousandths of an offer."""
+    level, at_ms = agent.tokens.get(queue_id, (fair.offers * TOKEN, now_ms))
+    return min(fair.offers * TOKEN, level + (now_ms - at_ms) * fair.offers * TOKEN // fair.window_ms)
+
+
+def spend_token(agent: Agent, queue_id: str, fair: Fair, now_ms: int) -> None:
+    """One offer more."""
+    agent.tokens[queue_id] = (tokens(agent, queue_id, fair, now_ms) - TOKEN, now_ms)
+
+
+def refilled_ms(agent: Agent, queue_id: str, fair: Fair, now_ms: int) -> int:
+    """When the bucket holds one offer again."""
+    missing = TOKEN - tokens(agent, queue_id, fair, now_ms)
+    return now_ms + -(-missing * fair.window_ms // (fair.offers * TOKEN))
+
+
+def allot(agent: Agent, units: int) -> tuple[int, ...]:
+    """The agent's lowest free unit numbers; beyond its capacity where that is exceeded on purpose."""
+    if not agent.work:
+        return tuple(range(1, units + 1))
+    taken = {number for _, numbers in agent.work.values() for number in numbers}
+    numbers: list[int] = []
+    number = 0
+    while len(numbers) < units:
+        number += 1
+        if number not in taken:
+            numbers.append(number)
+    return tuple(numbers)
+
+
+def _has_units(agent: Agent, demand: Demand) -> bool:
+    used = 0
+    for channel, numbers in agent.work.values():
+        if channel not in demand.interrupts:
+            used += len(numbers)
+    if demand.exceed:
+        return used <= agent.units
+    return agent.units - used >= demand.units
+
+
+def _below_channel_max(agent: Agent, channel: str) -> bool:
+    for name, most in agent.channel_max:
+        if name == channel:
+            return sum([taken == channel for taken, _ in agent.work.values()]) < most
+    return True

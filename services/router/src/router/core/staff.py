@@ -1,0 +1,253 @@
+"""Agents: profiles of those who can do the same, and where those with room are found."""
+
+from heapq import heapify, heappop, heappush
+
+from common.contracts.policies import Need
+from router.core import outputs
+from router.core.needs import Traits, is_met, named_agents
+from router.core.room import HOURS_REASONS, obstacle, refilled_ms
+from router.core.state import HEAP_SLACK, Group, Profile, State, free_number, set_timer
+from router.core.values import Agent
+
+EMPTY_PROFILES_MAX = 256
+"""Profiles without a member that are kept; beyond it all of them go."""
+
+
+def settle(state: State, agent: Agent) -> None:
+    """The agent's traits or presence may have changed: move it to the profile where it belongs."""
+    traits = Traits(
+        pool=agent.pool,
+        skills=agent.skills,
+        languages=agent.languages,
+        region=agent.region,
+        attributes=agent.attributes,
+        agent=agent.agent_id if agent.agent_id in state.named else "",
+    )
+    before = state.profile_of.get(agent.agent_id)
+    profile = state.profiles.get(traits)
+    if profile is None:
+        profile = _new_profile(state, traits)
+    if before is not profile:
+        if before is not None:
+            before.members -= 1
+        profile.members += 1
+        state.profile_of[agent.agent_id] = profile
+
+
+def count_staffed(state: State, profile: Profile, change: int) -> None:
+    """One agent of the profile more, or fewer, is signed in."""
+    profile.staffed += change
+    if profile.staffed == 0:
+        state.staffed &= ~(1 << profile.no)
+    else:
+        state.staffed |= 1 << profile.no
+
+
+def place_agent(state: State, agent: Agent) -> None:
+    """Let contacts find the agent if offers may be made to it, and hide it if not."""
+    room = room_of(state, agent) if agent.routing_state == "ready" else 0
+    before = state.slots.get(agent.agent_id)
+    if room == 0:
+        if before is not None:
+            del state.slots[agent.agent_id]
+            _leave(state, before[0], before[1])
+        return
+    profile = state.profile_of[agent.agent_id]
+    used = agent.used_units
+    load = used * 1_000 // agent.units
+    premium = agent.premium_from_ms is not None and state.now_ms >= agent.premium_from_ms
+    idle = agent.idle_since_ms + (1 << 60 if premium else 0)  # whoever costs a premium is asked last
+    ranks = (idle, agent.turn, load)
+    if before is not None:
+        if before[0] is profile and before[1] == room and before[3] == ranks:
+            return
+        _leave(state, before[0], before[1])
+    state.placings += 1
+    state.slots[agent.agent_id] = (profile, room, state.placings, ranks)
+    count = profile.placed.get(room, 0)
+    profile.placed[room] = count + 1
+    if count == 0:
+        state.open[room] = state.open.get(room, 0) | 1 << profile.no
+    for order in state.orders:
+        heap = profile.heaps.setdefault((room, order), [])
+        if len(heap) > HEAP_SLACK * (count + 16):
+            heap[:] = [entry for entry in heap if _is_there(state, entry)]
+            heapify(heap)
+        heappush(heap, (ranks[order], agent.agent_id, state.placings))
+
+
+def place_everybody(state: State) -> None:
+    """What decides about room or order changed for all."""
+    for agent in state.agents.values():
+        slot = state.slots.pop(agent.agent_id, None)
+        if slot is not None:
+            _leave(state, slot[0], slot[1])
+        if agent.routing_state == "ready":
+            place_agent(state, agent)
+            state.dirty_agents[agent.agent_id] = None
+
+
+def first_agent(
+    state: State, profile: Profile, room: int, order: int, unwanted: dict[str, int]
+) -> tuple[int, str] | None:
+    """The first agent of the profile with this room in this order who is not unwanted."""
+    heap = profile.heaps.get((room, order))
+    aside: list[tuple[int, str, int]] = []
+    found: tuple[int, str] | None = None
+    while heap:
+        entry = heap[0]
+        slot = state.slots.get(entry[1])
+        if slot is None or slot[2] != entry[2]:
+            heappop(heap)
+            continue
+        if entry[1] not in unwanted:
+            found = (entry[0], entry[1])
+            break
+        aside.append(heappop(heap))
+    for entry in aside:
+        heappush(heap, entry)  # type: ignore[arg-type] # a heap that gave entries is there
+    return found
+
+
+def room_of(state: State, agent: Agent) -> int:
+    """The demands for which the agent has room, a bit each. What keeps it for want of hours is said once."""
+    room, bit, denial = 0, 1, ""
+    now_ms = state.now_ms
+    for demand in state.demands:
+        why = obstacle(agent, demand, now_ms)
+        if not why:
+            room |= bit
+        elif why in HOURS_REASONS:
+            denial = why
+        elif why == "fair_share" and demand.fair is not None:
+            set_timer(state, refilled_ms(agent, demand.fair_queue, demand.fair, now_ms), "agent", agent.agent_id)
+        bit <<= 1
+    if denial != agent.told_denial:
+        agent.told_denial = denial
+        if denial:
+            state.said.append(
+                outputs.OfferDenied(
+                    agent_id=agent.agent_id,
+                    pool=agent.pool,
+                    session_no=agent.session_no,
+                    reason=agent.denied_reason if denial == "hours_denied" and agent.denied_reason else denial,
+                )
+            )
+    return room
+
+
+def name_agents(state: State, need: Need) -> None:
+    """Agents who are asked for by name get profiles of their own."""
+    for name in named_agents(need):
+        if name not in state.named:
+            state.named.add(name)
+            agent = state.agents.get(name)
+            if agent is not None:
+                resettle(state, agent)
+
+
+def resettle(state: State, agent: Agent) -> None:
+    """Move an agent to another profile with all that counts it."""
+    signed_in = agent.presence != "offline"
+    before = state.profile_of.get(agent.agent_id)
+    slot = state.slots.pop(agent.agent_id, None)
+    if slot is not None:
+        _leave(state, slot[0], slot[1])
+    if before is not None and signed_in:
+        count_staffed(state, before, -1)
+    settle(state, agent)
+    if signed_in:
+        count_staffed(state, state.profile_of[agent.agent_id], 1)
+    place_agent(state, agent)
+
+
+def able_profiles(state: State, need: Need, pool: str) -> int:
+    """The profiles of the pool that meet the need, a bit each."""
+    return _among(state, need, state.traits.get(("pool", pool), {}).get(0, 0))
+
+
+def _among(state: State, need: Need, able: int) -> int:
+    """Those of `able` that meet the need; the same question as `is_met`, for all profiles at once."""
+    if need.skill:
+        having = 0
+        for level, mask in state.traits.get(("skill", need.skill), {}).items():
+            if need.min_level <= level <= need.max_level:
+                having |= mask
+        able &= having
+    for kind, name in (("language", need.language), ("region", need.region), ("agent", need.agent)):
+        if name:
+            able &= state.traits.get((kind, name), {}).get(0, 0)
+    if need.attribute:
+        able &= state.traits.get(("attribute", f"{need.attribute}={need.value}"), {}).get(0, 0)
+    for part in need.all:
+        able = _among(state, part, able)
+    if need.any:
+        some = 0
+        for part in need.any:
+            some |= _among(state, part, able)
+        able = some
+    if need.not_ is not None:
+        able &= ~_among(state, need.not_, able)
+    return able
+
+
+def _traits_of(traits: Traits) -> list[tuple[str, str, int]]:
+    """(kind, name, level) of everything that a need can ask for."""
+    found = [("pool", traits.pool, 0), ("region", traits.region, 0), ("agent", traits.agent, 0)]
+    found += [("skill", skill, level) for skill, level in traits.skills]
+    found += [("language", language, 0) for language in traits.languages]
+    found += [("attribute", f"{name}={value}", 0) for name, value in traits.attributes]
+    return found
+
+
+def _new_profile(state: State, traits: Traits) -> Profile:
+    if len(state.profiles) > len(state.agents) + EMPTY_PROFILES_MAX:
+        for empty in [one for one in state.profiles.values() if one.members == 0]:
+            _drop_profile(state, empty)
+    profile = Profile(no=free_number(state.profile_numbers, len(state.profiles)), traits=traits)
+    state.profiles[traits] = profile
+    state.profile_at[profile.no] = profile
+    bit = 1 << profile.no
+    for kind, name, level in _traits_of(traits):
+        masks = state.traits.setdefault((kind, name), {})
+        masks[level] = masks.get(level, 0) | bit
+    for group in state.groups.values():
+        queue = state.queues[group.queue_id]
+        if queue.pool == traits.pool and _may_serve(state, group, traits):
+            group.able |= bit
+            profile.able |= 1 << group.no
+    return profile
+
+
+def _may_serve(state: State, group: Group, traits: Traits) -> bool:
+    if is_met(group.key[2], traits):
+        return True
+    borrow = state.queues[group.queue_id].policy.borrow
+    lent = borrow is not None and group.queue_id in state.borrowing and borrow.lender in state.queues
+    return lent and borrow is not None and is_met(state.queues[borrow.lender].need, traits)
+
+
+def _leave(state: State, profile: Profile, room: int) -> None:
+    profile.placed[room] -= 1
+    if profile.placed[room] == 0:
+        state.open[room] &= ~(1 << profile.no)
+        if state.open[room] == 0:
+            del state.open[room]
+
+
+def _is_there(state: State, entry: tuple[int, str, int]) -> bool:
+    slot = state.slots.get(entry[1])
+    return slot is not None and slot[2] == entry[2]
+
+
+def _drop_profile(state: State, profile: Profile) -> None:
+    bit = 1 << profile.no
+    for group in state.groups.values():
+        group.able &= ~bit
+        group.ranks.pop(profile.no, None)
+    for kind, name, level in _traits_of(profile.traits):
+        state.traits[kind, name][level] &= ~bit
+    state.staffed &= ~bit
+    del state.profiles[profile.traits]
+    del state.profile_at[profile.no]
+    state.profile_numbers.append(profile.no)

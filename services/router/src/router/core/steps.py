@@ -1,0 +1,91 @@
+"""Timed routing steps: for a while only some agents, then more. Sticky routing is a step that is put in front."""
+
+from common.contracts.policies import Need, Step
+from router.core import outputs
+from router.core.outputs import Output
+from router.core.staff import able_profiles, name_agents
+from router.core.state import Group, Profile, State
+from router.core.values import Contact, ContactState, Queue
+from router.core.waiting import need_now, put_waiting, take_waiting, wake_at
+
+TRANSFER_WAIT_MS = 30_000
+"""A contact that was passed on to an agent, or asks for one by name, waits so long for that agent where the queue says
+nothing about named agents."""
+
+
+def plan(queue: Queue, contact: Contact) -> tuple[Step, ...]:
+    """The contact's steps in this queue: whom it knows first, then the queue's own steps."""
+    steps = []
+    named = False
+    for sticky in queue.policy.sticky:
+        need = None
+        if sticky.to == "last_agent" and contact.last_agent:
+            need = Need(agent=contact.last_agent)
+        elif sticky.to == "account_team" and contact.account_team:
+            need = Need(attribute="team", value=contact.account_team)
+        elif sticky.to == "named_agent" and contact.named_agent:
+            need, named = Need(agent=contact.named_agent), True
+        if need is not None:
+            steps.append(Step(need=need, expires_ms=sticky.wait_ms))
+    if contact.named_agent and not named:
+        steps.insert(0, Step(need=Need(agent=contact.named_agent), expires_ms=TRANSFER_WAIT_MS))
+    return (*steps, *queue.policy.steps)
+
+
+def join_step(state: State, contact: Contact, decided: list[Output]) -> None:
+    """Begin the contact's present step; steps that no signed-in agent could serve are skipped. It waits nowhere now."""
+    while contact.step < len(contact.steps):
+        step = contact.steps[contact.step]
+        need = need_now(state, contact)
+        name_agents(state, need)
+        about = {"contact_id": contact.contact_id, "queue_id": contact.queue_id, "pool": contact.pool}
+        if not step.even_unstaffed and not able_profiles(state, need, contact.pool) & state.staffed:
+            decided.append(outputs.StepSkipped(**about, step=contact.step + 1))
+            contact.step += 1
+            continue
+        contact.step_ends_ms = state.now_ms + step.expires_ms
+        decided.append(outputs.StepJoined(**about, step=contact.step + 1, expires_at_ms=contact.step_ends_ms))
+        wake_at(state, contact, contact.step_ends_ms)
+        break
+    else:
+        contact.step_ends_ms = None
+    state.touched_contacts[contact.contact_id] = contact
+
+
+def end_step(state: State, contact: Contact, decided: list[Output], *, expired: bool) -> None:
+    """On to the next step, or to the queue's own need after the last."""
+    take_waiting(state, contact)
+    kind = outputs.StepExpired if expired else outputs.StepSkipped
+    decided.append(
+        kind(contact_id=contact.contact_id, queue_id=contact.queue_id, pool=contact.pool, step=contact.step + 1)
+    )
+    contact.step += 1
+    join_step(state, contact, decided)
+    put_waiting(state, contact)
+
+
+def skip_unstaffed(state: State, profile: Profile, decided: list[Output]) -> None:
+    """Agents of the profile signed out: nobody waits in a step for whom nobody is left."""
+    left = profile.able & state.waiting
+    groups: list[Group] = []
+    while left:
+        low = left & -left
+        left ^= low
+        group = state.group_at[low.bit_length() - 1]
+        if not group.able & state.staffed:
+            groups.append(group)
+    for group in groups:
+        for contact in members(state, group):
+            if contact.step < len(contact.steps) and not contact.steps[contact.step].even_unstaffed:
+                end_step(state, contact, decided, expired=False)
+
+
+def members(state: State, group: Group) -> list[Contact]:
+    """The contacts of the group in order."""
+    true = sorted(entry for entry in group.heap if _is_in(state, group, entry))
+    return [state.contacts[entry[3]] for entry in true]
+
+
+def _is_in(state: State, group: Group, entry: tuple[int, int, int, str]) -> bool:
+    place = state.place_of.get(entry[3])
+    return place is not None and place[1] is entry and state.contacts[entry[3]].state is ContactState.QUEUED

@@ -1,0 +1,222 @@
+"""Waiting contacts: groups, their order, and the demands that they make."""
+
+from heapq import heappop, heappush
+
+from common.contracts.policies import Need
+from router.core.needs import both, either
+from router.core.room import demand_of
+from router.core.staff import able_profiles, name_agents, place_everybody
+from router.core.state import HEAP_SLACK, Entry, Group, GroupKey, State, free_number, set_timer
+from router.core.values import Contact, ContactState, Queue
+
+EMPTY_GROUPS_MAX = 256
+"""Groups without a waiting contact that are kept for the next one like it; beyond it all of them go."""
+
+
+def put_waiting(state: State, contact: Contact) -> None:
+    """The contact is in state queued: let agents find it."""
+    group = group_for(state, contact)
+    heap = group.heap
+    if len(heap) > HEAP_SLACK * (group.waiting + 16):
+        heap[:] = sorted(entry for entry in heap if is_true(state, group, entry))
+    entry = entry_of(state.queues[contact.queue_id], contact)
+    heappush(heap, entry)
+    if group.waiting == 0:
+        state.waiting |= 1 << group.no
+    group.waiting += 1
+    state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
+    state.place_of[contact.contact_id] = (group, entry)
+    state.dirty_groups[group.no] = None
+    if state.watched:
+        state.dirty_queues[contact.queue_id] = None
+
+
+def take_waiting(state: State, contact: Contact) -> None:
+    """The contact does not wait any more; its heap entry dies by itself."""
+    group, _ = state.place_of.pop(contact.contact_id)
+    group.waiting -= 1
+    if group.waiting == 0:
+        state.waiting &= ~(1 << group.no)
+    state.waiting_in[group.queue_id] -= 1
+    if state.watched:
+        state.dirty_queues[group.queue_id] = None
+
+
+def is_true(state: State, group: Group, entry: Entry) -> bool:
+    """Whether a heap entry still says where its contact waits."""
+    place = state.place_of.get(entry[3])
+    return place is not None and place[1] is entry and place[0] is group
+
+
+def head(state: State, group: Group, *, agent_id: str) -> Contact | None:
+    """The first contact of the group that the agent has not declined lately."""
+    heap = group.heap
+    aside: list[Entry] = []
+    found: Contact | None = None
+    while heap:
+        entry = heap[0]
+        place = state.place_of.get(entry[3])
+        if place is None or place[1] is not entry or place[0] is not group:
+            heappop(heap)
+            continue
+        contact = state.contacts[entry[3]]
+        if not contact.declined or agent_id not in contact.declined:
+            found = contact
+            break
+        aside.append(heappop(heap))
+    for entry in aside:
+        heappush(heap, entry)
+    return found
+
+
+def entry_of(queue: Queue, contact: Contact) -> Entry:
+    """The unchanging part of the contact's order; see `Order` for the formula. Scores are in thousandths of a point."""
+    order = queue.policy.order
+    age = contact.routing_age_at_ms
+    if order.method == "score":
+        rest = contact.priority * order.points_per_priority * 1_000 - rate_of(queue) * age
+        return (0, -rest, age, contact.contact_id)
+    rest = -rate_of(queue) * age
+    if order.method == "slack":
+        rest -= queue.service_level_ms
+    return (-contact.priority, -rest, age, contact.contact_id)
+
+
+def rate_of(queue: Queue) -> int:
+    """By how many points the score grows a second."""
+    order = queue.policy.order
+    points = order.points_per_second if order.method == "score" else 1
+    return -points if order.newest_first else points
+
+
+def score_now(state: State, contact: Contact, now_ms: int) -> int:
+    """The contact's score in thousandths of a point, as `Order` defines it."""
+    queue = state.queues[contact.queue_id]
+    if queue.policy.order.method == "ratio":
+        return excess(state, queue)
+    return rate_of(queue) * now_ms - entry_of(queue, contact)[1]
+
+
+def excess(state: State, queue: Queue) -> int:
+    """How far the queue is above its share of what waits, in thousandths of a contact (times ten)."""
+    total = sum(
+        state.waiting_in.get(other.queue_id, 0)
+        for other in state.queues.values()
+        if other.pool == queue.pool and other.policy.order.method == "ratio"
+    )
+    return state.waiting_in.get(queue.queue_id, 0) * 1_000 - queue.policy.order.share_percent * 10 * total
+
+
+def rank_now(state: State, group: Group, entry: Entry, now_ms: int) -> tuple[int, int, int, str]:
+    """What compares contacts of any two groups at this moment; the smallest goes first."""
+    queue = state.queues[group.queue_id]
+    if queue.policy.order.method == "ratio":
+        return (entry[0], -excess(state, queue), entry[2], entry[3])
+    return (entry[0], entry[1] - group.rate * now_ms, entry[2], entry[3])
+
+
+def group_for(state: State, contact: Contact) -> Group:
+    """The group in which the contact waits, made when there is none yet."""
+    key = (contact.queue_id, contact.channel, need_now(state, contact))
+    group = state.groups.get(key)
+    if group is None:
+        group = _new_group(state, key)
+    return group
+
+
+def need_now(state: State, contact: Contact) -> Need:
+    """What the contact asks of an agent at its present step: the queue's need, its own, and the step's."""
+    need = state.queues[contact.queue_id].need
+    need = both(need, contact.need)
+    if contact.step < len(contact.steps):
+        need = both(need, contact.steps[contact.step].need)
+    return need
+
+
+def _new_group(state: State, key: GroupKey) -> Group:
+    if len(state.groups) > 2 * state.waiting.bit_count() + EMPTY_GROUPS_MAX:
+        for other in [one for one in state.groups.values() if one.waiting == 0]:
+            _drop_group(state, other)
+    queue = state.queues[key[0]]
+    group = Group(
+        no=free_number(state.group_numbers, len(state.groups)),
+        key=key,
+        demand=demand_number(state, queue, key[1]),
+        rate=rate_of(queue),
+    )
+    state.groups[key] = group
+    state.group_at[group.no] = group
+    link_group(state, group)
+    return group
+
+
+def link_group(state: State, group: Group) -> None:
+    """Work out which profiles may serve the group: its need, or the lender's while its queue borrows."""
+    queue_id, _, need = group.key
+    queue = state.queues[queue_id]
+    borrow = queue.policy.borrow
+    if borrow is not None and queue_id in state.borrowing and borrow.lender in state.queues:
+        need = either(need, state.queues[borrow.lender].need)
+    name_agents(state, need)
+    before, group.able = group.able, able_profiles(state, need, queue.pool)
+    changed = before ^ group.able
+    bit = 1 << group.no
+    while changed:
+        low = changed & -changed
+        changed ^= low
+        state.profile_at[low.bit_length() - 1].able ^= bit
+    group.ranks.clear()
+
+
+def demand_number(state: State, queue: Queue, channel: str) -> int:
+    """The number of the demand of the queue's contacts of this channel; a new one lets every agent be placed anew."""
+    known = state.demand_no.get((queue.queue_id, channel))
+    if known is not None:
+        return known
+    demand = demand_of(queue, channel)
+    if demand in state.demands:
+        number = state.demands.index(demand)
+        state.demand_no[queue.queue_id, channel] = number
+        return number
+    state.demands.append(demand)
+    state.demand_no[queue.queue_id, channel] = len(state.demands) - 1
+    place_everybody(state)
+    return len(state.demands) - 1
+
+
+def forget_demands(state: State) -> None:
+    """The policies changed: count the demands anew, so that those of old policies are gone."""
+    state.demands.clear()
+    state.demand_no.clear()
+    for group in state.groups.values():
+        group.demand = -1
+    for group in list(state.groups.values()):
+        if group.waiting == 0:
+            _drop_group(state, group)
+    for group in state.groups.values():
+        queue = state.queues[group.queue_id]
+        group.demand = demand_number(state, queue, group.key[1])
+        group.rate = rate_of(queue)
+
+
+def wake_at(state: State, contact: Contact, due_ms: int) -> None:
+    """Look at the contact again at that time."""
+    set_timer(state, due_ms, "contact", contact.contact_id)
+
+
+def is_waiting(contact: Contact) -> bool:
+    """Whether the contact waits for an offer."""
+    return contact.state is ContactState.QUEUED
+
+
+def _drop_group(state: State, group: Group) -> None:
+    able = group.able
+    bit = 1 << group.no
+    while able:
+        low = able & -able
+        able ^= low
+        state.profile_at[low.bit_length() - 1].able &= ~bit
+    del state.groups[group.key]
+    del state.group_at[group.no]
+    state.group_numbers.append(group.no)
+    state.dirty_groups.pop(group.no, None)

@@ -1,0 +1,86 @@
+"""Hours of operation: whether a queue is open at a moment, in its own zone. The core is only told."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import holidays
+
+from common.contracts.policies import Hours
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+CALENDARS_MAX = 512
+"""Holiday calendars (a place and a year each) that are kept; the one used longest ago goes first."""
+
+
+def is_open(hours: Hours, at_ms: int) -> bool:
+    """Whether the queue is open: an override of the local day wins over a holiday, a holiday over the week."""
+    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(hours.zone))
+    today = local.date()
+    clock = local.time()
+    for override in hours.overrides:
+        if override.date == today.isoformat():
+            return not override.closed and _is_within(clock, override.start, override.end)
+    if hours.holidays and today in holidays_of(hours.holidays, today.year):
+        return False
+    day = DAYS[today.weekday()]
+    return any(day in one.days and _is_within(clock, one.start, one.end) for one in hours.weekly)
+
+
+def faults_of(hours: Hours) -> list[tuple[str, str]]:
+    """What cannot work, as (path, reason)."""
+    found = []
+    try:
+        ZoneInfo(hours.zone)
+    except (KeyError, ValueError, OSError):
+        found.append(("zone", f"there is no time zone {hours.zone!r}; use a name like Europe/Berlin"))
+    for number, opening in enumerate(hours.weekly):
+        if not opening.days:
+            found.append((f"weekly[{number}].days", "names no day"))
+        found += [(f"weekly[{number}].{where}", why) for where, why in _span_faults(opening.start, opening.end)]
+    for number, override in enumerate(hours.overrides):
+        try:
+            date.fromisoformat(override.date)
+        except ValueError:
+            found.append((f"overrides[{number}].date", f"{override.date!r} is no date like 2026-12-24"))
+        if not override.closed:
+            found += [
+                (f"overrides[{number}].{where}", why) for where, why in _span_faults(override.start, override.end)
+            ]
+    if hours.holidays:
+        try:
+            holidays_of(hours.holidays, 2026)
+        except NotImplementedError:
+            found.append(("holidays", f"there is no holiday calendar {hours.holidays!r}; use one like US or US-TX"))
+    return found
+
+
+@lru_cache(maxsize=CALENDARS_MAX)
+def holidays_of(place: str, year: int) -> frozenset[date]:
+    """Public holidays of a country, or country-subdivision. Raises `NotImplementedError` for an unknown one."""
+    country, _, part = place.partition("-")
+    return frozenset(holidays.country_holidays(country, subdiv=part or None, years=year))
+
+
+def _span_faults(start: str, end: str) -> list[tuple[str, str]]:
+    found = [
+        (name, f"{value!r} is no time like 08:30")
+        for name, value in (("start", start), ("end", end))
+        if _minutes(value) is None
+    ]
+    if not found and (_minutes(start) or 0) >= (_minutes(end) or 0):
+        found.append(("end", f"{end} is not after {start}; give two spans for hours that pass midnight"))
+    return found
+
+
+def _is_within(clock: time, start: str, end: str) -> bool:
+    now = clock.hour * 60 + clock.minute
+    return (_minutes(start) or 0) <= now < (_minutes(end) or 0)
+
+
+def _minutes(text: str) -> int | None:
+    hour, _, minute = text.partition(":")
+    if len(text) != 5 or not (hour.isdigit() and minute.isdigit()):
+        return None
+    total = int(hour) * 60 + int(minute)
+    return total if int(minute) < 60 and total <= timedelta(days=1) // timedelta(minutes=1) else None
