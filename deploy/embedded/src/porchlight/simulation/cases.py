@@ -6,14 +6,14 @@ from functools import partial
 from math import ceil, sqrt
 from typing import Any
 
-from common.contracts.policies import Choice, Condition, Offers, Order, Overflow, QueuePolicy
+from common.contracts.policies import Choice, Condition, Offers, Overflow, QueuePolicy
 from porchlight.simulation.figures import Row
 from porchlight.simulation.scenario import AgentSpec, Draw, QueueSpec, Scenario, Stream
 
 AT_ONCE = Offers(auto_accept=True)
 TICKS = 1_000_000
 """Ticks of the core's clock in one unit of time, so that rounding is far below any figure."""
-CONTACTS, CONTACTS_MAX = 6_000, 160_000
+CONTACTS, CONTACTS_MAX = 4_000, 60_000
 """Measured contacts of one replication: so many, more when the system is slow to forget, at most so many."""
 REPLICATIONS = 20
 
@@ -42,16 +42,14 @@ class Trial:
     scenario: Scenario
     checks: tuple[Check, ...]
 
-
-def trials_of(case: Mapping[str, Any]) -> list[Trial]:
-    """The scenarios of a case. Raises `UnknownCase`."""
-    build = FAMILIES.get(case.get("family", ""))
-    if build is None:
-        raise UnknownCase(f"family {case.get('family')!r} is not one of {', '.join(sorted(FAMILIES))}")
-    try:
-        return build(case)
-    except KeyError as why:
-        raise UnknownCase(f"{why} is missing") from why
+    def controls(self, found: Rows) -> list[float]:
+        """How far a replication's arrivals and handle times were from what is to be expected; none for a finite day."""
+        streams = self.scenario.arrivals
+        if self.scenario.contacts is None:
+            return []
+        rate = sum(one.rate or 0.0 for one in streams)
+        handle = sum((one.rate or 0.0) * _mean(one.handle) for one in streams) / rate
+        return [found["all"]["arrival_rate"] / rate - 1, found["all"]["mean_drawn"] / handle - 1]
 
 
 def of(who: str, name: str, factor: float = 1.0) -> Measure:
@@ -64,10 +62,10 @@ def _of(who: str, name: str, factor: float, found: Rows) -> float:
 
 
 def _checks(outputs: Mapping[str, Any], names: Mapping[str, Measure]) -> tuple[Check, ...]:
-    return tuple(_check(name, outputs[name], measure) for name, measure in names.items() if name in outputs)
+    return tuple(check_of(name, outputs[name], measure) for name, measure in names.items() if name in outputs)
 
 
-def _check(name: str, value: Any, measure: Measure) -> Check:
+def check_of(name: str, value: Any, measure: Measure) -> Check:
     if isinstance(value, list):
         return Check(name, float(value[0]), measure, float(value[1]))
     return Check(name, float(value), measure)
@@ -82,17 +80,17 @@ def steady(
     bounded: bool = False,
 ) -> Scenario:
     """A scenario in its steady state. `bounded`: contacts are lost or give up, so that it forgets its past quickly."""
-    rate = sum(one.rate or 0.0 for one in streams)
     count = sum(one.count for one in agents)
     speed = sum(one.count * one.speed for one in agents)
     load = sum((one.rate or 0.0) * _mean(one.handle) for one in streams) / speed
-    memory = 10.0 * count if bounded or load >= 1 else rate / rate * load / (1 - sqrt(load)) ** 2
-    memory *= max(1.0, len(streams) if len(agents) > 1 else 1.0)
+    memory = 10.0 * count if bounded or load >= 1 else load / (1 - sqrt(load)) ** 2
+    if not bounded and len(agents) > 1:
+        memory *= len(streams)  # each stream has only a part of the agents
     return Scenario(
         queues={name: QueueSpec(policy=policy) for name, policy in queues.items()},
         agents=tuple(agents),
         arrivals=tuple(streams),
-        contacts=min(CONTACTS_MAX, max(CONTACTS, round(4 * memory))),
+        contacts=min(CONTACTS_MAX, max(CONTACTS, round(3 * memory))),
         warm_up=min(CONTACTS_MAX // 4, round(500 + 3 * count + 2 * memory)),
         start_busy=True,
         threshold=threshold,
@@ -138,7 +136,7 @@ def _one_pool(
 LOSS = (Overflow(when=Condition(all_busy=True), message="busy"),)
 
 
-def _erlang_b(case: Mapping[str, Any]) -> list[Trial]:
+def erlang_b(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     scenario = _one_pool(given["servers"], given["offered_load"], 1.0, overflow=LOSS)
     names = {
@@ -161,7 +159,7 @@ C_NAMES = {
 }
 
 
-def _erlang_c(case: Mapping[str, Any]) -> list[Trial]:
+def erlang_c(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     scenario = _one_pool(
         given["servers"], given["arrival_rate"], given["service_rate"], threshold=given.get("threshold", 0.0)
@@ -169,7 +167,7 @@ def _erlang_c(case: Mapping[str, Any]) -> list[Trial]:
     return [Trial(scenario, _checks(case["outputs"], C_NAMES))]
 
 
-def _staffing(case: Mapping[str, Any]) -> list[Trial]:
+def staffing(case: Mapping[str, Any]) -> list[Trial]:
     given, wanted = case["inputs"], case["outputs"]
     rate, service = given["calls"] / given["interval_s"], 1 / given["aht_s"]
     enough = _one_pool(wanted["min_servers"], rate, service, threshold=given["threshold_s"])
@@ -178,7 +176,7 @@ def _staffing(case: Mapping[str, Any]) -> list[Trial]:
     return [Trial(enough, _checks(wanted, C_NAMES)), Trial(fewer, (one_less,))]
 
 
-def _mmck(case: Mapping[str, Any]) -> list[Trial]:
+def mmck(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     room = {"length_max": given["waiting_room"]} if given["waiting_room"] else {"overflow": LOSS}
     scenario = _one_pool(given["servers"], given["arrival_rate"], given["service_rate"], **room)
@@ -206,7 +204,7 @@ A_NAMES = {
 }
 
 
-def _erlang_a(case: Mapping[str, Any]) -> list[Trial]:
+def erlang_a(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     scenario = _one_pool(
         given["servers"],
@@ -218,7 +216,7 @@ def _erlang_a(case: Mapping[str, Any]) -> list[Trial]:
     return [Trial(scenario, _checks(case["outputs"], A_NAMES))]
 
 
-def _large(case: Mapping[str, Any]) -> list[Trial]:
+def large(case: Mapping[str, Any]) -> list[Trial]:
     """Halfin and Whitt, Garnett and others: the exact finite value is reproduced; the limit is not a system's value."""
     given = case["inputs"]
     scenario = _one_pool(given["check_servers"], given["check_offered_load"], 1.0, patience=given.get("theta_over_mu"))
@@ -231,13 +229,12 @@ def _classes(rates: Sequence[float], handles: Sequence[Draw], servers: int) -> S
         Stream(name=f"p{place}", queue="q", rate=rate, priority=len(rates) - place, handle=handle)
         for place, (rate, handle) in enumerate(zip(rates, handles, strict=True))
     ]
-    scenario = steady(
+    return steady(
         queues={"q": QueuePolicy(offers=AT_ONCE)}, agents=[AgentSpec(name="a", count=servers)], streams=streams
     )
-    return scenario
 
 
-def _priorities(case: Mapping[str, Any]) -> list[Trial]:
+def priorities(case: Mapping[str, Any]) -> list[Trial]:
     given, wanted = case["inputs"], case["outputs"]
     rates = given["arrival_rates_high_to_low"]
     scenario = _classes(rates, [Draw(exponential=1 / given["service_rate"])] * len(rates), given["servers"])
@@ -266,7 +263,7 @@ def _handle(dist: str, mean: float) -> Draw:
     raise UnknownCase(f"dist {dist!r} is not exp, det or erlK")
 
 
-def _priorities_mg1(case: Mapping[str, Any]) -> list[Trial]:
+def priorities_mg1(case: Mapping[str, Any]) -> list[Trial]:
     given, wanted = case["inputs"], case["outputs"]
     classes = given["classes_high_to_low"]
     handles = [_handle(one["dist"], one["mean_service"]) for one in classes]
@@ -278,14 +275,14 @@ def _priorities_mg1(case: Mapping[str, Any]) -> list[Trial]:
     return [Trial(scenario, checks + _checks(wanted, {"utilisation": of("all", "occupancy")}))]
 
 
-def _mg1(case: Mapping[str, Any]) -> list[Trial]:
+def mg1(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     scenario = _classes([given["arrival_rate"]], [_handle(given["dist"], given["mean_service"])], 1)
     names = {"mean_wait": of("all", "mean_wait"), "utilisation": of("all", "occupancy")}
     return [Trial(scenario, _checks(case["outputs"], names))]
 
 
-def _ordered_hunt(case: Mapping[str, Any]) -> list[Trial]:
+def ordered_hunt(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     policy = QueuePolicy(offers=AT_ONCE, overflow=LOSS, choice=Choice(method="most_skilled"))
     agents = [AgentSpec(name=f"a{n:03d}", skills={"hunt": 100 - n}) for n in range(given["servers"])]
@@ -298,7 +295,7 @@ def _ordered_hunt(case: Mapping[str, Any]) -> list[Trial]:
     return [Trial(scenario, checks)]
 
 
-def _overflow_moments(case: Mapping[str, Any]) -> list[Trial]:
+def overflow_moments(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     load = given["offered_load"]
     second = ceil(load + 12 * sqrt(load) + 10)
@@ -331,7 +328,7 @@ def _replace(scenario: Scenario, **changes: Any) -> Scenario:
     return Scenario(**{name: getattr(scenario, name) for name in scenario.__struct_fields__} | changes)
 
 
-def _skills(case: Mapping[str, Any]) -> list[Trial]:
+def skills(case: Mapping[str, Any]) -> list[Trial]:
     given, wanted = case["inputs"], case["outputs"]
     agents = [
         AgentSpec(name=f"a{n:03d}", speed=rate, skills={_name(skill): 1 for skill in skills})
@@ -344,7 +341,7 @@ def _skills(case: Mapping[str, Any]) -> list[Trial]:
     scenario = steady(queues={"q": QueuePolicy(offers=AT_ONCE)}, agents=agents, streams=streams)
     names = {"p_wait": "share_waiting", "mean_wait": "mean_wait", "mean_queue": "mean_queue"}
     checks = [
-        _check(f"{name}.{kind}", value, of(_name(kind), figure))
+        check_of(f"{name}.{kind}", value, of(_name(kind), figure))
         for name, figure in names.items()
         for kind, value in wanted.get(name, {}).items()
     ]
@@ -357,21 +354,3 @@ def _skills(case: Mapping[str, Any]) -> list[Trial]:
 
 def _name(text: str) -> str:
     return text.lower().replace(" ", "-")
-
-
-FAMILIES: dict[str, Callable[[Mapping[str, Any]], list[Trial]]] = {
-    "erlang_b": _erlang_b,
-    "erlang_c": _erlang_c,
-    "erlang_c_staffing": _staffing,
-    "mmck": _mmck,
-    "erlang_a": _erlang_a,
-    "garnett_qed": _large,
-    "halfin_whitt": _large,
-    "cobham_mmc_np": _priorities,
-    "cobham_mg1_np": _priorities_mg1,
-    "mg1_fcfs": _mg1,
-    "ordered_hunt_loss": _ordered_hunt,
-    "overflow_moments": _overflow_moments,
-    "skills_fcfs_alis": _skills,
-}
-"""How to build each family; `more_cases` adds those whose reference is a simulation."""

@@ -11,6 +11,8 @@ from porchlight.simulation.scenario import Scenario
 from porchlight.simulation.tally import Kind, Tally
 
 Row = dict[str, float]
+FREEDOM_MIN = 9
+"""With fewer degrees of freedom than this, controls would cost more than they explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,25 @@ def figure(values: Sequence[float], level: float) -> Figure:
     return Figure(mean=fmean(values), half=half, level=level, values=tuple(values))
 
 
+def controlled(values: Sequence[float], controls: Sequence[Sequence[float]], level: float) -> Figure:
+    """The mean as it would be if the controls, whose true means are zero, had been zero: a linear regression on them.
+
+    A lucky draw of many arrivals or long conversations explains much of a long wait; what it explains is taken out
+    (Lavenberg and Welch 1981). `controls`: for each value its controls.
+    """
+    kept = [column for column in zip(*controls, strict=True) if max(column) > min(column)]
+    freedom = len(values) - len(kept) - 1
+    plain = figure(values, level)
+    if not kept or freedom < FREEDOM_MIN or min(values) == max(values):
+        return plain
+    design = np.column_stack([np.ones(len(values)), *kept])
+    inverse = np.linalg.pinv(design.T @ design)
+    weights = inverse @ design.T @ np.asarray(values)
+    rest = np.asarray(values) - design @ weights
+    error = sqrt(float(rest @ rest) / freedom * float(inverse[0, 0]))
+    return Figure(mean=float(weights[0]), half=student(level, freedom) * error, level=level, values=tuple(values))
+
+
 def student(level: float, freedom: int) -> float:
     """The two-sided quantile of Student's t: the series of Abramowitz and Stegun 26.7.5, good to 1e-3 from 9 degrees on."""
     x = NormalDist().inv_cdf((1 + level) / 2)
@@ -48,13 +69,13 @@ def rows(scenario: Scenario, tally: Tally) -> dict[str, Row]:
     """The figures of one replication: `all`, each stream by its name, each crew as `crew NAME`."""
     found = {name: of_kind(kind, scenario.threshold, tally.span) for name, kind in tally.kinds.items()}
     found["all"] = of_kind(_together(list(tally.kinds.values())), scenario.threshold, tally.span)
-    found["all"]["mean_queue"] = tally.queue_area / tally.span if tally.span else 0.0
+    span = tally.span * tally.ticks or 1.0
+    found["all"]["mean_queue"] = tally.queue_area / span
     found["all"]["lost_lines"] = tally.lost_lines
     busy, there = 0.0, 0
     for name, crew in tally.crews.items():
-        by_agent = [each / tally.span for each in crew.by_agent] if tally.span else [0.0]
-        mean = crew.area / tally.span if tally.span else 0.0
-        squared = crew.area_squared / tally.span if tally.span else 0.0
+        by_agent = [each / span for each in crew.by_agent]
+        mean, squared = crew.area / span, crew.area_squared / span
         found[f"crew {name}"] = {
             "busy": mean,
             "busy_variance": squared - mean**2,
@@ -100,6 +121,8 @@ def of_kind(kind: Kind, threshold: float, span: float) -> Row:
         "p90_wait": float(np.quantile(waits, 0.9)),
         "mean_queue": total / span if span else 0.0,
         "handled": kind.handled / span if span else 0.0,
+        "arrival_rate": kind.arrived / span if span else 0.0,
+        "mean_drawn": kind.drawn / kind.arrived if kind.arrived else 0.0,
     }
 
 
@@ -112,6 +135,7 @@ def _together(kinds: Sequence[Kind]) -> Kind:
         whole.waits += kind.waits
         whole.given_up += kind.given_up
         whole.handled += kind.handled
+        whole.drawn += kind.drawn
     return whole
 
 

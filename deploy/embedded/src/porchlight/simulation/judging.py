@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
+from zlib import crc32
 
 from porchlight.home import Trouble
-from porchlight.simulation import more_cases
-from porchlight.simulation.cases import Check, Trial, UnknownCase, trials_of
-from porchlight.simulation.figures import Row, figure
+from porchlight.simulation.cases import Check, Trial, UnknownCase
+from porchlight.simulation.families import trials_of
+from porchlight.simulation.figures import Row, controlled
 from porchlight.simulation.running import play_all
 from porchlight.simulation.scenario import Scenario
 
@@ -20,8 +22,6 @@ AGAIN = 4
 """A case outside its interval is run once more, so many times as long, under another seed."""
 DIGITS = 1e-6
 """References are printed with so many digits; half of the last one is theirs."""
-
-assert more_cases.FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,10 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
 
 
 def _run(cases: Sequence[Mapping[str, Any]], seed: int, times: int, told: Callable[[int, int], None]) -> list[Outcome]:
-    plans = [[(_longer(trial, seed, times), trial.checks) for trial in trials_of(case)] for case in cases]
-    jobs = [(scenario, number) for plan in plans for scenario, _ in plan for number in range(scenario.replications)]
+    plans = [[_longer(trial, _seed(case, seed), times) for trial in trials_of(case)] for case in cases]
+    jobs = [
+        (trial.scenario, number) for plan in plans for trial in plan for number in range(trial.scenario.replications)
+    ]
     found: list[dict[str, Row]] = []
     for rows in play_all(jobs):
         found.append(rows)
@@ -95,12 +97,12 @@ def _run(cases: Sequence[Mapping[str, Any]], seed: int, times: int, told: Callab
     for case, plan in zip(cases, plans, strict=True):
         judged: list[Judged] = []
         contacts = 0
-        number_of_checks = sum(len(checks) for _, checks in plan)
-        for scenario, checks in plan:
-            mine = found[at : at + scenario.replications]
-            at += scenario.replications
+        number_of_checks = sum(len(trial.checks) for trial in plan)
+        for trial in plan:
+            mine = found[at : at + trial.scenario.replications]
+            at += trial.scenario.replications
             contacts += round(sum(rows["all"]["arrived"] for rows in mine))
-            judged += [_judge(check, mine, number_of_checks) for check in checks]
+            judged += [_judge(trial, check, mine, number_of_checks) for check in trial.checks]
         outcomes.append(
             Outcome(
                 case=_id(case),
@@ -115,21 +117,26 @@ def _run(cases: Sequence[Mapping[str, Any]], seed: int, times: int, told: Callab
     return outcomes
 
 
-def _longer(trial: Trial, seed: int, times: int) -> Scenario:
+def _seed(case: Mapping[str, Any], seed: int) -> int:
+    """Every case has draws of its own."""
+    return seed << 32 | crc32(_id(case).encode())
+
+
+def _longer(trial: Trial, seed: int, times: int) -> Trial:
     changes: dict[str, Any] = {"seed": seed}
     if trial.scenario.contacts is None:
         changes["replications"] = trial.scenario.replications * times
     else:
         changes["contacts"] = trial.scenario.contacts * times
     values = {name: getattr(trial.scenario, name) for name in trial.scenario.__struct_fields__}
-    return Scenario(**{**values, **changes})
+    return Trial(Scenario(**{**values, **changes}), trial.checks)
 
 
-def _judge(check: Check, found: Sequence[dict[str, Row]], checks: int) -> Judged:
+def _judge(trial: Trial, check: Check, found: Sequence[dict[str, Row]], checks: int) -> Judged:
     level = 1 - (1 - LEVEL) / checks
-    estimate = figure([check.measure(rows) for rows in found], level)
-    sure = figure([check.measure(rows) for rows in found], 0.95)
-    reference = check.half95 * (estimate.half / sure.half if sure.half else 1.0)
+    controls = [trial.controls(rows) for rows in found]
+    estimate = controlled([check.measure(rows) for rows in found], controls, level)
+    reference = check.half95 * NormalDist().inv_cdf((1 + level) / 2) / Z95
     half = (estimate.half**2 + reference**2) ** 0.5 + DIGITS / 2 * max(1.0, abs(check.exact))
     low, high = estimate.mean - half, estimate.mean + half
     return Judged(

@@ -7,13 +7,14 @@ from typing import Any
 from common.contracts.policies import Choice, Order, QueuePolicy
 from porchlight.simulation.cases import (
     AT_ONCE,
-    FAMILIES,
     REPLICATIONS,
     TICKS,
     Check,
+    Measure,
     Rows,
     Trial,
     UnknownCase,
+    check_of,
     of,
     steady,
 )
@@ -22,13 +23,7 @@ from porchlight.simulation.scenario import AgentSpec, Draw, QueueSpec, Retry, Sc
 PERCENT = 100.0
 
 
-def _check(name: str, value: Any, measure: Any) -> Check:
-    if isinstance(value, list):
-        return Check(name, float(value[0]), measure, float(value[1]))
-    return Check(name, float(value), measure)
-
-
-def _wallace_whitt(case: Mapping[str, Any]) -> list[Trial]:
+def wallace_whitt(case: Mapping[str, Any]) -> list[Trial]:
     given, wanted = case["inputs"], case["outputs"]
     types, depth = given["contact_types"], given["skills_per_agent"]
     ranked = given["rule"].startswith("arrival: lowest skill level first")
@@ -60,20 +55,20 @@ def _wallace_whitt(case: Mapping[str, Any]) -> list[Trial]:
     scenario = steady(
         queues={"q": policy}, agents=agents, streams=streams, threshold=given["threshold_min"], bounded=True
     )
-    measures = {
+    measures: dict[str, Measure] = {
         "block_pct": of("all", "share_blocked", PERCENT),
         "p_wait": of("all", "share_waiting"),
         "mean_delay_min": of("all", "mean_wait"),
         "p_wait_le_half_min": of("all", "service_level"),
     }
-    checks = [_check(name, wanted[name], measure) for name, measure in measures.items() if name in wanted]
+    checks = [check_of(name, wanted[name], measure) for name, measure in measures.items() if name in wanted]
     if "util_min" in wanted:
         middle, half = (wanted["util_min"] + wanted["util_max"]) / 2, (wanted["util_max"] - wanted["util_min"]) / 2
         checks.append(Check("utilisation, between util_min and util_max", middle, of("all", "occupancy"), half))
     return [Trial(scenario, tuple(checks))]
 
 
-def _fixed_ratio(case: Mapping[str, Any]) -> list[Trial]:
+def fixed_ratio(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     queues = {
         kind.lower(): QueuePolicy(offers=AT_ONCE, order=Order(method="ratio", share_percent=round(share * PERCENT)))
@@ -92,8 +87,8 @@ def _fixed_ratio(case: Mapping[str, Any]) -> list[Trial]:
         checks.append(Check("p_wait", exact["p_wait"], of("all", "share_waiting")))
     for kind, values in case["simulated"].items():
         name = kind.lower()
-        checks.append(_check(f"{kind}.mean_queue", values["mean_queue"], of(name, "mean_queue")))
-        checks.append(_check(f"{kind}.mean_wait", values["mean_wait"], of(name, "mean_wait")))
+        checks.append(check_of(f"{kind}.mean_queue", values["mean_queue"], of(name, "mean_queue")))
+        checks.append(check_of(f"{kind}.mean_wait", values["mean_wait"], of(name, "mean_wait")))
         half = values["mean_queue"][1] / max(case.get("sim_total_queue", values["mean_queue"][0]), 1e-9)
         measure = partial(_share, name, [one.lower() for one in given["ratios"]])
         checks.append(Check(f"{kind}.share_of_queue", values["share_of_queue"], measure, half))
@@ -104,7 +99,7 @@ def _share(kind: str, kinds: list[str], found: Rows) -> float:
     return found[kind]["mean_queue"] / sum(found[one]["mean_queue"] for one in kinds)
 
 
-def _mixed(case: Mapping[str, Any]) -> list[Trial]:
+def mixed(case: Mapping[str, Any]) -> list[Trial]:
     given = case["inputs"]
     agents = [
         AgentSpec(name=f"a{n:03d}", speed=rate, skills={skill.lower(): 1 for skill in skills})
@@ -140,7 +135,7 @@ def _mixed(case: Mapping[str, Any]) -> list[Trial]:
         "served_within_T": "service_level",
     }
     checks = [
-        _check(f"{kind}.{name}", values[name], of(kind.lower(), figure))
+        check_of(f"{kind}.{name}", values[name], of(kind.lower(), figure))
         for kind, values in case["simulated"].items()
         for name, figure in names.items()
         if name in values
@@ -148,7 +143,7 @@ def _mixed(case: Mapping[str, Any]) -> list[Trial]:
     return [Trial(scenario, tuple(checks))]
 
 
-def _published(case: Mapping[str, Any]) -> list[Trial]:
+def published(case: Mapping[str, Any]) -> list[Trial]:
     given, wanted = case["inputs"], case["outputs"]
     if "types" in given:
         return _bilingual(given, wanted)
@@ -173,7 +168,7 @@ def _published(case: Mapping[str, Any]) -> list[Trial]:
         replications=5 * REPLICATIONS,
         scale=TICKS,
     )
-    measures = {
+    measures: dict[str, Measure] = {
         "abandoned_per_day": of("all", "abandoned"),
         "blocked_per_day": of("all", "blocked"),
         "good_contacts_per_day": of("all", "in_target"),
@@ -181,7 +176,7 @@ def _published(case: Mapping[str, Any]) -> list[Trial]:
         "speed_of_answer_min": of("all", "asa"),
         "occupancy": of("all", "occupancy"),
     }
-    return [Trial(scenario, tuple(_check(n, wanted[n], m) for n, m in measures.items() if n in wanted))]
+    return [Trial(scenario, tuple(check_of(n, wanted[n], m) for n, m in measures.items() if n in wanted))]
 
 
 def _level(who: str, found: Rows) -> float:
@@ -232,7 +227,7 @@ def _bilingual(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Tria
         replications=3 * REPLICATIONS,
         scale=TICKS,
     )
-    measures = {
+    measures: dict[str, Measure] = {
         "arrived": of("all", "arrived"),
         "retrials": of("all", "retried"),
         "served": of("all", "answered"),
@@ -241,22 +236,12 @@ def _bilingual(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Tria
         "service_level_pct_english": partial(_level_percent, english),
         "service_level_pct_spanish": partial(_level_percent, spanish),
     }
-    checks = [_check(name, wanted[name], measure) for name, measure in measures.items() if name in wanted]
+    checks = [check_of(name, wanted[name], measure) for name, measure in measures.items() if name in wanted]
     for name, value in wanted.get("occupancy_pct", {}).items():
         who, figure = ("all", "occupancy") if name == "all" else (f"crew {name}", "occupancy")
-        checks.append(_check(f"occupancy_pct.{name}", value, of(who, figure, PERCENT)))
+        checks.append(check_of(f"occupancy_pct.{name}", value, of(who, figure, PERCENT)))
     return [Trial(scenario, tuple(checks))]
 
 
 def _level_percent(who: str, found: Rows) -> float:
     return PERCENT * _level(who, found)
-
-
-FAMILIES.update(
-    {
-        "sim_wallace_whitt": _wallace_whitt,
-        "sim_fixed_queue_ratio": _fixed_ratio,
-        "sim_skills_mixed": _mixed,
-        "published_montreal": _published,
-    }
-)

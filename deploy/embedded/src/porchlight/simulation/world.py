@@ -30,13 +30,13 @@ class World:
         self._now = 0
         self._tally = Tally(
             kinds={one.name: Kind() for one in scenario.arrivals},
-            crews={one.name: Crew(count=one.count, by_agent=[0.0] * one.count) for one in scenario.agents},
+            crews={one.name: Crew(count=one.count, by_agent=[0] * one.count) for one in scenario.agents},
+            ticks=scenario.ticks,
         )
         self._contact: dict[str, tuple[int, int, bool, float]] = {}
         self._crew_of: dict[str, tuple[Crew, int, AgentSpec]] = {}
         self._busy: dict[str, int] = {}
         self._busy_since: dict[str, int] = {}
-        self._crew_busy: dict[int, list[int]] = {}
         self._seq: dict[str, int] = {}
         self._session: dict[str, int] = {}
         self._waiting, self._waiting_since = 0, 0
@@ -44,7 +44,8 @@ class World:
         self._measured_to: int | None = None
         self._numbers = 0
         self._open_measured = 0
-        self._commands = count(1)
+        self._left = scenario.contacts or 0
+        self._is_measuring = scenario.warm_up == 0
 
     def run(self) -> Tally:
         """Play until the end."""
@@ -99,7 +100,9 @@ class World:
                     draws(stream.handle, generator(*self._seed, base + 1)),
                     None if stream.patience is None else draws(stream.patience, generator(*self._seed, base + 2)),
                     uniforms(generator(*self._seed, base + 3)),
-                    skills_need(tuple(sorted(stream.skills.items()))) if stream.skills else None,
+                    both(stream.need, skills_need(tuple(sorted(stream.skills.items()))))
+                    if stream.skills
+                    else stream.need,
                 )
             )
             self._next_arrival(place)
@@ -116,7 +119,6 @@ class World:
 
     def _hire(self, spec: AgentSpec, place: int) -> None:
         crew = self._tally.crews[spec.name]
-        self._crew_busy[id(crew)] = [0, 0]
         chance = uniforms(generator(*self._seed, 10 + place))
         for number in range(spec.count):
             name = f"{spec.name}-{number + 1:05d}"
@@ -177,6 +179,7 @@ class World:
         kind = self._tally.kinds[stream.name]
         if counted:
             kind.arrived += 1
+            kind.drawn += handle
             kind.retried += again
             self._open_measured += 1
         self._contact[name] = (place, self._now, counted, handle)
@@ -188,16 +191,15 @@ class World:
                 channel=stream.channel,
                 priority=stream.priority,
                 accepted_at_ms=self._now,
-                need=stream.need if need is None else both(stream.need, need),
+                need=need,
             )
         )
         if patience is not None and name in self._state.place_of:
             self._after(patience, GIVE_UP, (name,))
-        if counted and scenario.contacts is not None and self._counted() >= scenario.contacts:
-            self._close_measurement(self._now)
-
-    def _counted(self) -> int:
-        return sum(kind.arrived for kind in self._tally.kinds.values())
+        if counted and scenario.contacts is not None:
+            self._left -= 1
+            if self._left == 0:
+                self._close_measurement(self._now)
 
     def _give_up(self, name: str) -> None:
         contact = self._state.contacts.get(name)
@@ -219,7 +221,7 @@ class World:
         self._tell(
             inputs.AgentAsked(
                 verb=verb,
-                command_id=f"k{next(self._commands)}",
+                command_id=f"{verb}/{name}/{attempt}",
                 agent_id=agent,
                 pool=POOL,
                 session_no=self._session[agent],
@@ -285,7 +287,6 @@ class World:
                 self._blocked(output.contact_id)  # type: ignore[union-attr]
             elif kind in _BACK:
                 self._back(output)  # type: ignore[arg-type]
-        self._tally.decisions += 1
         if len(state.touched_contacts) > _NOTES_MAX:
             state.touched_contacts.clear()
             state.touched_agents.clear()
@@ -349,47 +350,46 @@ class World:
             self._open_measured -= 1
 
     def _wait(self, change: int) -> None:
-        if self._measured_from is not None and self._measured_to is None:
-            self._tally.queue_area += self._waiting * (self._now - self._waiting_since) / self._ticks
+        if self._is_measuring:
+            self._tally.queue_area += self._waiting * (self._now - self._waiting_since)
         self._waiting_since = self._now
         self._waiting += change
 
     def _change_busy(self, agent: str, change: int) -> None:
         crew, number, _ = self._crew_of[agent]
-        running = self._crew_busy[id(crew)]
-        measured = self._measured_from is not None and self._measured_to is None
-        if measured:
-            passed = (self._now - running[1]) / self._ticks
-            crew.area += running[0] * passed
-            crew.area_squared += running[0] ** 2 * passed
+        now = self._now
+        if self._is_measuring:
+            self._add_up(crew)
             if change < 0:
-                since = max(self._busy_since[agent], self._measured_from or 0)
-                crew.by_agent[number] += (self._now - since) / self._ticks
-        running[0] += change
-        running[1] = self._now
+                crew.by_agent[number] += now - max(self._busy_since[agent], self._measured_from or 0)
+        crew.busy += change
+        crew.since = now
         if change > 0:
-            self._busy_since[agent] = self._now
+            self._busy_since[agent] = now
+
+    def _add_up(self, crew: Crew) -> None:
+        area = crew.busy * (self._now - crew.since)
+        crew.area += area
+        crew.area_squared += crew.busy * area
 
     def _open_measurement(self) -> None:
-        self._measured_from = self._now
-        self._waiting_since = self._now
-        for running in self._crew_busy.values():
-            running[1] = self._now
+        self._measured_from = self._waiting_since = self._now
+        self._is_measuring = True
+        for crew in self._tally.crews.values():
+            crew.since = self._now
 
     def _close_measurement(self, at: int) -> None:
         self._now = at
         self._wait(0)
+        begin = self._measured_from or 0
         for agent, (crew, number, _) in self._crew_of.items():
             if self._busy[agent]:
-                since = max(self._busy_since[agent], self._measured_from or 0)
-                crew.by_agent[number] += max(0, at - since) / self._ticks
+                crew.by_agent[number] += max(0, at - max(self._busy_since[agent], begin))
         for crew in self._tally.crews.values():
-            busy, since = self._crew_busy[id(crew)]
-            passed = (at - since) / self._ticks
-            crew.area += busy * passed
-            crew.area_squared += busy**2 * passed
+            self._add_up(crew)
         self._measured_to = at
-        self._tally.span = (at - (self._measured_from or 0)) / self._ticks
+        self._is_measuring = False
+        self._tally.span = (at - begin) / self._ticks
 
 
 _NOTES_MAX = 1_000

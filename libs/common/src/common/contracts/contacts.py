@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from common.contracts.policies import Need
+from common.contracts.policies import ANYBODY, Need
 
 Channel = Literal["voice", "chat", "email", "sms", "social", "callback", "screen_share"]
 CancelReason = Literal["customer_gave_up", "withdrawn"]
@@ -30,7 +30,7 @@ class ContactSubmitted(msgspec.Struct, frozen=True, kw_only=True, tag="contact.s
     priority: int
     requirements: tuple[Requirement, ...]
     accepted_at_ms: int
-    need: Need = Need()
+    need: Need = ANYBODY
     customer: str = ""
     last_agent: str = ""
     account_team: str = ""

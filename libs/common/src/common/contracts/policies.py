@@ -12,7 +12,7 @@ STEPS_MAX = 16
 PARALLEL_MAX = 50
 
 
-class Need(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Need(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, cache_hash=True):
     """What an agent must be. Everything that is given must hold; nothing given: anybody will do.
 
     `skill` with `min_level` and `max_level` (0 to 100), `language`, `region`, `attribute` with its `value`, one named
@@ -30,6 +30,10 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     all: tuple["Need", ...] = ()
     any: tuple["Need", ...] = ()
     not_: "Need | None" = msgspec.field(default=None, name="not")
+
+
+ANYBODY = Need()
+"""The need that everybody meets."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -225,7 +229,7 @@ class QueuePolicy(Part, frozen=True, kw_only=True):
     agent's capacity is kept for a contact that is to be resumed.
     """
 
-    need: Need = Need()
+    need: Need = ANYBODY
     order: Order = Order()
     escalations: tuple[Escalation, ...] = ()
     steps: tuple[Step, ...] = ()

@@ -54,6 +54,10 @@ def see_agent(state: State, told: inputs.AgentSeen, decided: list[Output]) -> No
             agent.strikes = 0
         for name in PICTURE:
             setattr(agent, name, getattr(told, name))
+    agent.is_timed = any(
+        limit is not None
+        for limit in (agent.shift_ends_ms, agent.break_due_ms, agent.premium_from_ms, agent.denied_from_ms)
+    )
     _count(state, agent, was_there=was_there, decided=decided)
     if agent.premium_from_ms is not None and agent.premium_from_ms > state.now_ms:
         set_timer(state, agent.premium_from_ms, "agent", agent.agent_id)

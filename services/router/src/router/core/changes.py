@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from common.contracts.policies import ANYBODY
 from router.core import outputs
 from router.core.bursts import hold_bursts
-from router.core.needs import ANYBODY
-from router.core.outputs import RELEASES, AttemptDecision, ContactDecision, Output
+from router.core.outputs import AttemptDecision, ContactDecision, Output
 from router.core.staff import able_profiles, place_agent
 from router.core.state import State, remember_ended
 from router.core.steps import join_step, plan
@@ -36,7 +36,6 @@ def release(
     state: State, contact: Contact, offer: Offer, output: AttemptDecision, decided: list[Output], *, worked: bool
 ) -> None:
     """The attempt is over: free the agent's units. Work resets the idle clock, a missed offer does not."""
-    assert isinstance(output, RELEASES), output
     agent = state.agents[offer.agent_id]
     if agent.work.pop(contact.contact_id, None) is None:
         agent.paused.remove(contact.contact_id)
@@ -116,10 +115,15 @@ def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Out
     queue = state.queues[queue_id]
     contact.queue_id = queue_id
     contact.queued_at_ms = state.now_ms
-    contact.units = queue.policy.capacity.units.get(contact.channel) or contact.units
+    policy = queue.policy
+    if policy.capacity.units:
+        contact.units = policy.capacity.units.get(contact.channel) or contact.units
     contact.escalated = 0
     contact.step, contact.step_ends_ms = step, None
-    policy = queue.policy
+    if queue_id in state.calm and not contact.named_agent:
+        contact.steps = ()
+        put_waiting(state, contact)
+        return
     if policy.steps or policy.sticky or contact.named_agent:
         contact.steps = plan(queue, contact)
         join_step(state, contact, decided)

@@ -29,7 +29,8 @@ def choose(state: State, contact: Contact, group: Group) -> Agent | None:
         if found is None:
             return None
         agent = state.agents[found]
-        if not obstacle(agent, state.demands[group.demand], state.now_ms):
+        demand = state.demands[group.demand]
+        if not (agent.is_timed or demand.fair is not None) or not obstacle(agent, demand, state.now_ms):
             return agent
         place_agent(state, agent)  # time took its room away; look again
 

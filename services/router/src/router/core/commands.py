@@ -64,7 +64,8 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
 
 
 def _is_repeated(contact: Contact, asked: inputs.AgentAsked) -> bool:
-    return asked.command_id in (contact.accept_command, contact.complete_command, contact.resume_command)
+    known = asked.command_id
+    return known == contact.accept_command or known == contact.complete_command or known == contact.resume_command
 
 
 def _offer_of(contact: Contact, asked: inputs.AgentAsked) -> Offer | None:

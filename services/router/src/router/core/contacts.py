@@ -133,9 +133,9 @@ def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, de
 
 def offer(state: State, contact: Contact, agent: Agent, decided: list[Output]) -> None:
     """Reserve capacity and ask; ask several at a time where the queue says so."""
-    group = state.place_of[contact.contact_id][0]
+    group, entry = state.place_of[contact.contact_id]
     policy = state.queues[contact.queue_id].policy.offers
-    score = score_now(state, contact, state.now_ms)
+    score = group.rate * state.now_ms - entry[1] if state.is_plain else score_now(state, contact, state.now_ms)
     take_waiting(state, contact)
     _offer_to(state, contact, agent, group, score, decided)
     if policy.auto_accept or agent.auto_accept:

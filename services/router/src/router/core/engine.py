@@ -1,6 +1,8 @@
 """`step`: one input in, decisions out. The one switch of the router."""
 
+from collections.abc import Callable
 from heapq import heappop
+from typing import Any
 
 from router.core import inputs
 from router.core.agents import see_agent
@@ -35,14 +37,17 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
     decided: list[Output] = []
     if state.timers and state.timers[0][0] <= now_ms:
         _ring(state, decided)
-    _take(state, told, decided)
+    HANDLERS[type(told)](state, told, decided)
     if state.timers and state.timers[0][0] <= now_ms:
         _ring(state, decided)
     if state.resuming:
         resume_waiting(state, decided)
     for _ in range(ROUNDS_MAX):
-        while (found := next_match(state)) is not None:
-            offer(state, *found, decided)
+        while state.dirty_agents or state.dirty_groups:
+            found = next_match(state)
+            if found is None:
+                break
+            offer(state, found[0], found[1], decided)
         if not state.entered and not state.dirty_queues:
             break
         if not check_queues(state, decided) and not state.dirty_groups and not state.dirty_agents:
@@ -72,31 +77,13 @@ def _ring(state: State, decided: list[Output]) -> None:
     state.now_ms = now_ms
 
 
-def _take(state: State, told: inputs.Input, decided: list[Output]) -> None:
-    match told:
-        case inputs.ContactArrived():
-            arrive(state, told, decided)
-        case inputs.AgentAsked():
-            answer(state, told, decided)
-        case inputs.AgentSeen():
-            see_agent(state, told, decided)
-        case inputs.CancelAsked():
-            cancel(state, told, decided)
-        case inputs.CallbackAsked():
-            contact = state.contacts.get(told.contact_id)
-            if contact is not None:
-                call_back(state, contact, told.not_before_ms, "customer", decided)
-        case inputs.ScoresGiven():
-            _take_scores(state, told)
-        case inputs.QueueSet():
-            set_queue(state, told)
-        case inputs.QueueOpened():
-            open_queue(state, told)
-        case inputs.Ticked():
-            pass
+def _call_back(state: State, told: inputs.CallbackAsked, decided: list[Output]) -> None:
+    contact = state.contacts.get(told.contact_id)
+    if contact is not None:
+        call_back(state, contact, told.not_before_ms, "customer", decided)
 
 
-def _take_scores(state: State, told: inputs.ScoresGiven) -> None:
+def _take_scores(state: State, told: inputs.ScoresGiven, _decided: list[Output]) -> None:
     """A scorer answered in time: its scores choose the agent. Too late, they count for the next offer."""
     contact = state.contacts.get(told.contact_id)
     if contact is None:
@@ -108,3 +95,17 @@ def _take_scores(state: State, told: inputs.ScoresGiven) -> None:
         group = state.place_of[told.contact_id][0]
         group.held_until_ms = None
         state.dirty_groups[group.no] = None
+
+
+HANDLERS: dict[type[inputs.Input], Callable[[State, Any, list[Output]], None]] = {
+    inputs.ContactArrived: arrive,
+    inputs.AgentAsked: answer,
+    inputs.AgentSeen: see_agent,
+    inputs.CancelAsked: cancel,
+    inputs.CallbackAsked: _call_back,
+    inputs.ScoresGiven: _take_scores,
+    inputs.QueueSet: set_queue,
+    inputs.QueueOpened: open_queue,
+    inputs.Ticked: lambda _state, _told, _decided: None,
+}
+"""What each input does; a table and not a `match`, which tries one class after the other."""

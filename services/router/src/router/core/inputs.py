@@ -2,7 +2,7 @@
 
 import msgspec
 
-from common.contracts.policies import Need
+from common.contracts.policies import ANYBODY, Need
 from router.core.values import Queue
 
 
@@ -33,7 +33,7 @@ class ContactArrived(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     accepted_at_ms: int
     requirements: tuple[tuple[str, int], ...] = ()
-    need: Need = Need()
+    need: Need = ANYBODY
     customer: str = ""
     last_agent: str = ""
     account_team: str = ""

@@ -38,6 +38,9 @@ def _only_candidate(state: State) -> tuple[Contact, Agent] | None:
     candidate = first_contact_for(state, agent_id)
     if candidate is not None:
         contact, group = candidate
+        only = state.agents[agent_id]
+        if len(state.slots) == 1 and not only.is_timed and state.demands[group.demand].fair is None:
+            return contact, only
         agent = choose(state, contact, group)
         if agent is not None:
             return contact, agent

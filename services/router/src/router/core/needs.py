@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from common.contracts.policies import Need
-
-ANYBODY = Need()
+from common.contracts.policies import ANYBODY, Need
 
 
 class Traits(NamedTuple):
@@ -38,7 +36,9 @@ def is_met(need: Need, traits: Traits) -> bool:
 
 def both(first: Need, second: Need) -> Need:
     """The need that is met when both are."""
-    if first in (ANYBODY, second):
+    if second is ANYBODY:
+        return first
+    if first is ANYBODY or first in (ANYBODY, second):
         return second
     if second == ANYBODY:
         return first

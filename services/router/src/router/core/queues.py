@@ -18,7 +18,7 @@ MOVES_MAX = 16
 QUEUE_FULL = "queue_full"
 
 
-def set_queue(state: State, told: inputs.QueueSet) -> None:
+def set_queue(state: State, told: inputs.QueueSet, _decided: list[Output]) -> None:
     """Take a newer definition; the contacts that wait in the queue follow it at once."""
     queue = told.queue
     known = state.queues.get(queue.queue_id)
@@ -62,9 +62,21 @@ def study(state: State) -> None:
         for one in queues
         if one.policy.overflow or one.policy.length_max is not None or one.policy.borrow is not None
     }
+    state.calm = {one.queue_id for one in queues if _asks_nothing(one)} - state.watched
     for one in list(state.watched):
         if state.queues[one].policy.borrow is not None:
             state.watched.add(state.queues[one].policy.borrow.lender)  # type: ignore[union-attr]
+
+
+def _asks_nothing(queue: Queue) -> bool:
+    """Whether a contact that joins the queue only has to wait."""
+    policy = queue.policy
+    return (
+        not (policy.steps or policy.sticky or policy.escalations or policy.overflow)
+        and policy.ttl_ms is None
+        and policy.micro_batch is None
+        and policy.choice.method != "scorer"
+    )
 
 
 def _follow(state: State, contact: Contact, queue: Queue) -> None:
@@ -101,7 +113,7 @@ def moments(queue: Queue, contact: Contact) -> list[int]:
     return found
 
 
-def open_queue(state: State, told: inputs.QueueOpened) -> None:
+def open_queue(state: State, told: inputs.QueueOpened, _decided: list[Output]) -> None:
     """The queue's hours began or ended."""
     if told.is_open:
         state.closed.discard(told.queue_id)

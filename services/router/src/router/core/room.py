@@ -7,6 +7,7 @@ from router.core.values import CHANNEL_UNITS, Agent, Queue
 
 TOKEN = 1_000
 """Tokens are counted in thousandths, so that refilling needs no fractions."""
+FIRST_UNITS = [tuple(range(1, units + 1)) for units in range(61)]
 HOURS_REASONS = frozenset({"break_due", "shift_ends", "hours_denied", "premium_hours"})
 
 
@@ -99,7 +100,7 @@ def refilled_ms(agent: Agent, queue_id: str, fair: Fair, now_ms: int) -> int:
 def allot(agent: Agent, units: int) -> tuple[int, ...]:
     """The agent's lowest free unit numbers; beyond its capacity where that is exceeded on purpose."""
     if not agent.work:
-        return tuple(range(1, units + 1))
+        return FIRST_UNITS[units]
     taken = {number for _, numbers in agent.work.values() for number in numbers}
     numbers: list[int] = []
     number = 0

@@ -50,14 +50,14 @@ def place_agent(state: State, agent: Agent) -> None:
     if room == 0:
         if before is not None:
             del state.slots[agent.agent_id]
+            state.dirty_agents.pop(agent.agent_id, None)
             _leave(state, before[0], before[1])
         return
     profile = state.profile_of[agent.agent_id]
-    used = agent.used_units
-    load = used * 1_000 // agent.units
-    premium = agent.premium_from_ms is not None and state.now_ms >= agent.premium_from_ms
-    idle = agent.idle_since_ms + (1 << 60 if premium else 0)  # whoever costs a premium is asked last
-    ranks = (idle, agent.turn, load)
+    idle = agent.idle_since_ms
+    if agent.premium_from_ms is not None and state.now_ms >= agent.premium_from_ms:
+        idle += 1 << 60  # whoever costs a premium is asked last
+    ranks = (idle, agent.turn, agent.used_units * 1_000 // agent.units if agent.work else 0)
     if before is not None:
         if before[0] is profile and before[1] == room and before[3] == ranks:
             return
@@ -111,6 +111,8 @@ def first_agent(
 
 def room_of(state: State, agent: Agent) -> int:
     """The demands for which the agent has room, a bit each. What keeps it for want of hours is said once."""
+    if not agent.is_timed and len(state.demands) == 1 and state.demands[0].fair is None:
+        return 0 if obstacle(agent, state.demands[0], state.now_ms) else 1
     room, bit, denial = 0, 1, ""
     now_ms = state.now_ms
     for demand in state.demands:

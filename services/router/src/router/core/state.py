@@ -17,6 +17,8 @@ from router.core.values import Agent, Contact, Queue
 ENDED_REMEMBERED_MS = 300_000
 ENDED_REMEMBERED_MAX = 100_000
 """Ended contacts that are remembered so that a repeated submission is ignored; older ones are looked up by the shell."""
+FORGET_MASK = 127
+"""Old ones are looked for once in so many ends (plus one), which is a power of two."""
 HEAP_SLACK = 4
 """A lazy heap with this many times more entries than true ones is built anew."""
 
@@ -104,6 +106,7 @@ class State:
     handle_ms: dict[str, int] = field(default_factory=dict)
     arrivals: dict[str, list[int]] = field(default_factory=dict)
     borrowing: set[str] = field(default_factory=set)
+    calm: set[str] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)
     dirty_queues: dict[str, None] = field(default_factory=dict)
     dirty_groups: dict[int, None] = field(default_factory=dict)
@@ -131,7 +134,7 @@ def remember_ended(state: State, contact_id: str, now_ms: int) -> None:
     """The contact is no longer live, but a repetition of it must still be known."""
     ended = state.ended
     ended[contact_id] = now_ms
-    while True:
+    while not len(ended) & FORGET_MASK:
         oldest = next(iter(ended))
         if len(ended) <= ENDED_REMEMBERED_MAX and ended[oldest] > now_ms - ENDED_REMEMBERED_MS:
             return

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from common.contracts.policies import Need, QueuePolicy, Step
+from common.contracts.policies import ANYBODY, Need, QueuePolicy, Step
 
 DECLINES_REMEMBERED_MAX = 50
 """Declines that a contact remembers; the oldest is forgotten first."""
@@ -34,6 +34,8 @@ class ContactState(StrEnum):
     EXPIRED = "expired"
     OVERFLOWED = "overflowed"
 
+    __hash__ = str.__hash__  # an Enum's own goes through Python: states are looked up in every transition
+
 
 ENDED = frozenset(
     {
@@ -58,7 +60,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     wrap_up_ms: int
     link_grace_ms: int
     service_level_ms: int
-    need: Need = Need()
+    need: Need = ANYBODY
     policy: QueuePolicy = QueuePolicy()
 
 
@@ -154,6 +156,7 @@ class Agent(msgspec.Struct, kw_only=True):
     strikes: int = 0
     turn: int = 0
     tokens: dict[str, tuple[int, int]] = {}
+    is_timed: bool = False
     paused: list[str] = []
     resuming: str = ""
     told_denial: str = ""

@@ -2,13 +2,15 @@
 
 from heapq import heappop, heappush
 
-from common.contracts.policies import Need
+from common.contracts.policies import ANYBODY, Need, QueuePolicy
 from router.core.needs import both, either
 from router.core.room import demand_of
 from router.core.staff import able_profiles, name_agents, place_everybody
 from router.core.state import HEAP_SLACK, Entry, Group, GroupKey, State, free_number, set_timer
 from router.core.values import Contact, ContactState, Queue
 
+DEFAULT_ORDER = QueuePolicy().order
+"""Most queues have it: decided without looking at its parts."""
 EMPTY_GROUPS_MAX = 256
 """Groups without a waiting contact that are kept for the next one like it; beyond it all of them go."""
 
@@ -37,6 +39,7 @@ def take_waiting(state: State, contact: Contact) -> None:
     group.waiting -= 1
     if group.waiting == 0:
         state.waiting &= ~(1 << group.no)
+        state.dirty_groups.pop(group.no, None)
     state.waiting_in[group.queue_id] -= 1
     if state.watched:
         state.dirty_queues[group.queue_id] = None
@@ -73,6 +76,8 @@ def entry_of(queue: Queue, contact: Contact) -> Entry:
     """The unchanging part of the contact's order; see `Order` for the formula. Scores are in thousandths of a point."""
     order = queue.policy.order
     age = contact.routing_age_at_ms
+    if order is DEFAULT_ORDER:
+        return (-contact.priority, age, age, contact.contact_id)
     if order.method == "score":
         rest = contact.priority * order.points_per_priority * 1_000 - rate_of(queue) * age
         return (0, -rest, age, contact.contact_id)
@@ -117,7 +122,10 @@ def rank_now(state: State, group: Group, entry: Entry, now_ms: int) -> tuple[int
 
 def group_for(state: State, contact: Contact) -> Group:
     """The group in which the contact waits, made when there is none yet."""
-    key = (contact.queue_id, contact.channel, need_now(state, contact))
+    need = state.queues[contact.queue_id].need
+    if contact.steps or contact.need is not ANYBODY:
+        need = need_now(state, contact)
+    key = (contact.queue_id, contact.channel, need)
     group = state.groups.get(key)
     if group is None:
         group = _new_group(state, key)
