@@ -95,6 +95,12 @@ def _best_scored(state: State, contact: Contact, group: Group, able: int, unwant
     return None if best is None else best[2]
 
 
+def may_spare(state: State, group: Group, profile: Profile) -> bool:
+    """Whether agents of the profile may be asked for the group's contacts, headroom being kept."""
+    queue = state.queues[group.queue_id]
+    return queue.policy.headroom is None or bool(leave_headroom(state, queue, group.able) >> profile.no & 1)
+
+
 def leave_headroom(state: State, queue: Queue, able: int) -> int:
     """The profiles whose agents may be asked without the kept-free number running short."""
     headroom = queue.policy.headroom

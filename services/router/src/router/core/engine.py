@@ -26,8 +26,13 @@ def step(state: State, told: inputs.Input, now_ms: int) -> tuple[Output, ...]:
     What is due by `now_ms` happens first, so that an answer that came too late is too late. Raises `AssertionError`
     when an invariant does not hold afterwards: the state must not be used any more.
     """
+    contacts, agents = state.touched_contacts, state.touched_agents
+    state.touched_contacts, state.touched_agents = {}, {}
     decided = decide(state, told, now_ms)
     check_touched(state)
+    contacts.update(state.touched_contacts)
+    agents.update(state.touched_agents)
+    state.touched_contacts, state.touched_agents = contacts, agents
     return tuple(decided)
 
 
@@ -48,10 +53,11 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
             if found is None:
                 break
             offer(state, found[0], found[1], decided)
-        if not state.entered and not state.dirty_queues:
+            if state.borrowing:
+                break  # the queue may need its lender no longer
+        if not (state.entered or state.dirty_queues or state.dirty_groups or state.dirty_agents):
             break
-        if not check_queues(state, decided) and not state.dirty_groups and not state.dirty_agents:
-            break
+        check_queues(state, decided)
     else:
         raise AssertionError("contacts overflow without end")
     if state.said:

@@ -4,7 +4,7 @@ Nobody waited beside an able agent with room before this step, so only what the 
 contacts came to, and the agents that came to be free. A contact that nobody can serve delays no other.
 """
 
-from router.core.choice import choose
+from router.core.choice import choose, may_spare
 from router.core.needs import skills_of
 from router.core.state import Group, Profile, State
 from router.core.values import Agent, Contact
@@ -39,7 +39,8 @@ def _only_candidate(state: State) -> tuple[Contact, Agent] | None:
     if candidate is not None:
         contact, group = candidate
         only = state.agents[agent_id]
-        if len(state.slots) == 1 and not only.is_timed and state.demands[group.demand].fair is None:
+        alone = len(state.slots) == 1 and not state.keeps_headroom
+        if alone and not only.is_timed and state.demands[group.demand].fair is None:
             return contact, only
         agent = choose(state, contact, group)
         if agent is not None:
@@ -89,6 +90,8 @@ def first_contact_for(state: State, agent_id: str) -> tuple[Contact, Group] | No
         left ^= low
         group = state.group_at[low.bit_length() - 1]
         if not room >> group.demand & 1 or group.held_until_ms is not None:
+            continue
+        if state.keeps_headroom and not may_spare(state, group, profile):
             continue
         contact = head(state, group, agent_id=agent_id)
         if contact is None:

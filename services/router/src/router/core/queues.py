@@ -57,6 +57,7 @@ def study(state: State) -> None:
         rate_of(one) == 1 and one.policy.order.method != "ratio" and not one.policy.order.own_skill_first
         for one in queues
     )
+    state.keeps_headroom = any(one.policy.headroom is not None for one in queues)
     state.watched = {
         one.queue_id
         for one in queues
@@ -123,25 +124,23 @@ def open_queue(state: State, told: inputs.QueueOpened, _decided: list[Output]) -
         state.dirty_queues[told.queue_id] = None
 
 
-def check_queues(state: State, decided: list[Output]) -> bool:
-    """Let contacts overflow and queues borrow, where something changed; whether anything was done."""
-    done = False
+def check_queues(state: State, decided: list[Output]) -> None:
+    """Let contacts overflow and queues borrow, where something changed."""
     entered, state.entered = state.entered, {}
     for contact_id in entered:
         contact = state.contacts.get(contact_id)
         if contact is not None and contact.state is ContactState.QUEUED:
-            done |= _overflow(state, contact, decided, entering=True)
+            _overflow(state, contact, decided, entering=True)
     dirty, state.dirty_queues = state.dirty_queues, {}
     for queue_id in dirty:
         queue = state.queues[queue_id]
         if any(_is_standing(rule.when) for rule in queue.policy.overflow):
             for contact in newest_first(state, queue_id):
                 if contact.state is ContactState.QUEUED and contact.queue_id == queue_id:
-                    done |= _overflow(state, contact, decided, entering=False)
+                    _overflow(state, contact, decided, entering=False)
     for queue in state.queues.values():
         if queue.policy.borrow is not None and (queue.queue_id in dirty or queue.policy.borrow.lender in dirty):
-            done |= _borrow(state, queue)
-    return done
+            _borrow(state, queue)
 
 
 def newest_first(state: State, queue_id: str) -> list[Contact]:
@@ -155,16 +154,16 @@ def _is_standing(when: Condition) -> bool:
     return when.length_over is None and when.longest_wait_over_ms is None and not when.all_busy
 
 
-def _overflow(state: State, contact: Contact, decided: list[Output], *, entering: bool) -> bool:
+def _overflow(state: State, contact: Contact, decided: list[Output], *, entering: bool) -> None:
     queue = state.queues[contact.queue_id]
     if contact.transfers < MOVES_MAX:
         for rule in queue.policy.overflow:
             if (entering or _is_standing(rule.when)) and holds(state, rule.when, queue, contact):
-                return _act(state, contact, rule, decided)
+                _act(state, contact, rule, decided)
+                return
     most = queue.policy.length_max
     if entering and most is not None and state.waiting_in[queue.queue_id] > most:
-        return _act(state, contact, Overflow(when=Condition(), message=QUEUE_FULL), decided)
-    return False
+        _act(state, contact, Overflow(when=Condition(), message=QUEUE_FULL), decided)
 
 
 def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) -> bool:
@@ -204,21 +203,17 @@ def longest_wait_ms(state: State, queue_id: str) -> int:
     return state.now_ms - min(since, default=state.now_ms)
 
 
-def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) -> bool:
+def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) -> None:
     if rule.queue:
-        if rule.queue not in state.queues or rule.queue == contact.queue_id:
-            return False
-        move_to(state, contact, rule.queue, "overflow", decided)
-        return True
+        if rule.queue in state.queues and rule.queue != contact.queue_id:
+            move_to(state, contact, rule.queue, "overflow", decided)
+        return
     if rule.callback:
-        if contact.channel == "callback":
-            return False
         call_back(state, contact, None, "router", decided)
-        return True
+        return
     take_waiting(state, contact)
     end = outputs.Overflowed(**whose(contact), reason=_reason(rule), message=rule.message)
     move(state, contact, end, decided)
-    return True
 
 
 def _reason(rule: Overflow) -> str:
@@ -232,7 +227,7 @@ def _reason(rule: Overflow) -> str:
     return QUEUE_FULL
 
 
-def _borrow(state: State, queue: Queue) -> bool:
+def _borrow(state: State, queue: Queue) -> None:
     """Begin or end to borrow the lender's agents."""
     borrow = queue.policy.borrow
     assert borrow is not None, queue
@@ -244,13 +239,12 @@ def _borrow(state: State, queue: Queue) -> bool:
         and not (borrow.guard != Condition() and holds(state, borrow.guard, lender, None))
     )
     if wanted == (queue.queue_id in state.borrowing):
-        return False
+        return
     if wanted:
         state.borrowing.add(queue.queue_id)
     else:
         state.borrowing.discard(queue.queue_id)
     relink(state, queue.queue_id)
-    return wanted
 
 
 def relink_borrowers(state: State, lender: str) -> None:

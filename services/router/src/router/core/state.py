@@ -106,6 +106,7 @@ class State:
     handle_ms: dict[str, int] = field(default_factory=dict)
     arrivals: dict[str, list[int]] = field(default_factory=dict)
     borrowing: set[str] = field(default_factory=set)
+    keeps_headroom: bool = False
     calm: set[str] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)
     dirty_queues: dict[str, None] = field(default_factory=dict)
