@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos bench run down docs clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos bench bench-core simulate-cases run down docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -59,6 +59,12 @@ test-chaos: $(INSTALLED) ## kill and pause under load, then the history checker
 
 bench: $(INSTALLED) ## latency, throughput and takeover, as ratios measured in one run
 	@$(BIN)/porchlight bench all
+
+bench-core: $(INSTALLED) ## the routing core alone: decisions a second beside a floor, growth, rebuild, memory, simulator
+	@$(BIN)/porchlight bench-core
+
+simulate-cases: $(INSTALLED) ## every queueing case of the project, with its known answer (minutes)
+	@$(BIN)/porchlight simulate --cases tests/data/queueing_cases.json
 
 docs: $(INSTALLED) ## write the generated pages again
 	@$(BIN)/porchlight docs

@@ -15,6 +15,8 @@ COLUMNS = [
     *("q_start", "q_exit", "q_time", "outcome", "ser_start", "ser_exit", "ser_time", "server"),
 ]
 CALLS_MAX = 1_000_000
+GAP_S, LEAD_S = 900, 30
+"""Without a service for longer than the first an agent was away; it was there so long before and after its services."""
 SHIFT_MARGIN_S = 600
 """An agent is there from so long before the first recorded service until so long after the last."""
 
@@ -27,9 +29,19 @@ class Call:
     type: str
     priority: int
     arrival_s: int
+    wait_s: int
     patience_s: int | None
     service_s: int
     server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """When an agent was at work, as far as the services tell: from each to the next, unless there is a long gap between."""
+
+    agent: str
+    types: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +106,30 @@ def read_day(path: Path, day: str) -> Day:
     )
 
 
+def seats(path: Path, day: str) -> list[Seat]:
+    """The crew of `day`, with the breaks that show in what they served: a gap longer than `GAP_S` is one."""
+    wanted = day.replace("-", "")[2:]
+    types: dict[str, set[str]] = {}
+    served: dict[str, list[tuple[int, int]]] = {}
+    for _, row in _rows(path):
+        if row["outcome"] != "AGENT":
+            continue
+        types.setdefault(row["server"], set()).add(row["type"])
+        if row["date"] == wanted:
+            start = seconds(row["ser_start"])
+            served.setdefault(row["server"], []).append((start, start + int(row["ser_time"])))
+    found = []
+    for server in sorted(served):
+        spans: list[tuple[int, int]] = []
+        for start, end in sorted(served[server]):
+            if spans and start - spans[-1][1] <= GAP_S:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((max(0, start - LEAD_S), end + LEAD_S))
+        found.append(Seat(agent=server.lower(), types=tuple(sorted(types[server])), spans=tuple(spans)))
+    return found
+
+
 def seconds(text: str) -> int:
     """`h:mm:ss` as seconds of the day."""
     hours, minutes, rest = text.split(":")
@@ -134,6 +170,7 @@ def _call(row: dict[str, str]) -> Call | None:
         type=row["type"],
         priority=1 if row["priority"] == "2" else 0,
         arrival_s=seconds(row["q_start"] if queued else row["ser_start"]),
+        wait_s=waited_s,
         patience_s=None if answered else waited_s,
         service_s=int(row["ser_time"]) if answered else 0,
         server=row["server"],
@@ -156,6 +193,7 @@ def _with_service(calls: list[Call]) -> Iterable[Call]:
             type=call.type,
             priority=call.priority,
             arrival_s=call.arrival_s,
+            wait_s=call.wait_s,
             patience_s=call.patience_s,
             service_s=round(sum(known) / len(known)),
             server=call.server,

@@ -87,6 +87,77 @@ def run(*, home: HomeFolder = DEFAULT_HOME, demo: bool = True, port_base: int = 
     supervise(Home(home), Options(port_base=port_base), demo=demo)
 
 
+Seed = Annotated[int | None, Parameter(help="Where the random numbers start; the same seed, the same output.")]
+
+
+@app.command
+def simulate(
+    scenario: Path | None = None,
+    *,
+    cases: Path | None = None,
+    calls: Path | None = None,
+    day: str | None = None,
+    seed: Seed = None,
+    replications: int | None = None,
+    json: Path | None = None,
+    plot: Path | None = None,
+) -> None:
+    """Play a scenario, a file of queueing cases, or a recorded day with the router's own core in virtual time.
+
+    Parameters
+    ----------
+    scenario
+        A YAML file; see docs/simulation.md.
+    cases
+        A JSON file of cases with known answers: every one must hold.
+    calls
+        A call log; with --day, that day is played beside what was recorded.
+    json
+        Write the figures to this file too.
+    plot
+        Draw them to this file (.png or .svg).
+    """
+    from porchlight.simulation import commands
+
+    if sum(one is not None for one in (scenario, cases, calls)) != 1 or (calls is None) != (day is None):
+        raise Trouble("give a scenario, or --cases FILE, or --calls FILE with --day YYYY-MM-DD")
+    if cases is not None:
+        if not commands.simulate_cases(cases, seed=seed or 1, json_to=json, console=console):
+            raise SystemExit(1)
+    elif calls is not None:
+        commands.simulate_day(
+            calls,
+            day or "",
+            seed=seed or 1,
+            replications=replications or 20,
+            json_to=json,
+            plot_to=plot,
+            console=console,
+        )
+    elif scenario is not None:
+        commands.simulate_scenario(
+            scenario, seed=seed, replications=replications, json_to=json, plot_to=plot, console=console
+        )
+
+
+@app.command
+def bench_core(*, json: Path | None = None) -> None:
+    """Measure the routing core alone: decisions a second, growth, rebuild, memory, simulator speed."""
+    from porchlight import bench_core as measured
+
+    measured.run(json_to=json, console=console)
+
+
+@app.command
+def whatif(
+    first: Path, second: Path, *, seed: Seed = None, replications: int | None = None, json: Path | None = None
+) -> None:
+    """Compare two scenarios under the same random numbers: what would the second policy change?"""
+    from porchlight.simulation import commands
+
+    commands.compare(first, second, seed=seed, replications=replications, json_to=json, console=console)
+
+
 @app.command
 def up(
     *,

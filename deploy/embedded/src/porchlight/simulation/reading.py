@@ -1,0 +1,130 @@
+"""Scenario files: YAML in, a scenario that can be played out, or the line and the field that cannot be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from porchlight.home import Trouble
+from porchlight.simulation.scenario import Draw, QueueSpec, Scenario, Stream
+from router.core.needs import skills_need
+from router.core.values import CHANNEL_UNITS
+from router.vetting import Known, vet
+
+FILE_BYTES_MAX = 4_000_000
+
+
+def read_scenario(path: Path) -> Scenario:
+    """The file's scenario. `Trouble` names file, line, field and reason."""
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise Trouble(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as why:
+        raise Trouble(f"cannot read {path}: {why}") from why
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as why:
+        mark = getattr(why, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise Trouble(f"{path}{line}: {getattr(why, 'problem', why)}") from why
+    faults = []
+    scenario = None
+    try:
+        scenario = _convert(raw)
+    except msgspec.ValidationError as why:
+        reason, _, place = str(why).partition(" - at `$")
+        faults.append((place.rstrip("`").lstrip("."), reason))
+    if scenario is not None:
+        faults = list(_faults(scenario))
+    if faults:
+        lines = [f"{path}, line {_line(tree, place)}: {place or 'file'}: {reason}" for place, reason in faults]
+        raise Trouble("\n".join(lines))
+    assert scenario is not None
+    return scenario
+
+
+def _convert(raw: Any) -> Scenario:
+    if isinstance(raw, dict) and isinstance(raw.get("queues"), dict):
+        for name, spec in raw["queues"].items():  # one by one, so that an error names the queue
+            try:
+                msgspec.convert(spec, QueueSpec)
+            except msgspec.ValidationError as why:
+                reason, _, place = str(why).partition(" - at `$")
+                inside = place.rstrip("`")
+                raise msgspec.ValidationError(f"{reason} - at `$.queues.{name}{inside}`") from why
+    return msgspec.convert(raw, Scenario)
+
+
+def _faults(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    policies = {name: spec.policy for name, spec in scenario.queues.items()}
+    for name, spec in scenario.queues.items():
+        base = skills_need(tuple(sorted(spec.skills.items())))
+        others = {other: policy for other, policy in policies.items() if other != name}
+        for fault in vet(name, base, spec.policy, Known(skills=None, queues=others)):
+            yield f"queues.{name}.policy.{fault.path}", fault.reason
+    if (scenario.horizon is None) == (scenario.contacts is None):
+        yield "", "give either horizon, for a day that ends, or contacts, for a steady state"
+    if not scenario.agents:
+        yield "agents", "there must be somebody"
+    if not scenario.arrivals:
+        yield "arrivals", "somebody must come"
+    for number, crew in enumerate(scenario.agents):
+        for place, shift in enumerate(crew.shifts):
+            if shift.start >= shift.end:
+                yield f"agents[{number}].shifts[{place}].end", "is not after its start"
+        if crew.answers_after is not None:
+            yield from _draw(f"agents[{number}].answers_after", crew.answers_after)
+    for number, stream in enumerate(scenario.arrivals):
+        yield from _stream(f"arrivals[{number}]", stream, scenario)
+
+
+def _stream(place: str, stream: Stream, scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if stream.queue not in scenario.queues:
+        yield f"{place}.queue", f"there is no queue {stream.queue}"
+    if stream.channel not in CHANNEL_UNITS:
+        yield f"{place}.channel", f"there is no channel {stream.channel}"
+    given = [name for name in ("rate", "piecewise", "times") if getattr(stream, name) is not None]
+    if len(given) != 1:
+        yield place, f"give exactly one of rate, piecewise and times, not {' and '.join(given) or 'none'}"
+    if scenario.contacts is not None and stream.rate is None:
+        yield place, "a steady state needs a rate"
+    starts = [start for start, _ in stream.piecewise or ()]
+    if starts != sorted(starts):
+        yield f"{place}.piecewise", "its times must rise"
+    yield from _draw(f"{place}.handle", stream.handle)
+    if stream.patience is not None:
+        yield from _draw(f"{place}.patience", stream.patience)
+
+
+def _draw(place: str, draw: Draw) -> Iterator[tuple[str, str]]:
+    if len(draw.given) != 1:
+        names = ", ".join(draw.__struct_fields__)
+        yield place, f"give exactly one of {names}, not {' and '.join(draw.given) or 'none'}"
+    if draw.values == ():
+        yield f"{place}.values", "is empty"
+
+
+def _line(tree: Any, place: str) -> int:
+    """The line of the place in the file, or of the nearest thing around it."""
+    node = tree
+    for part in place.replace("[", ".[").split("."):
+        found = _child(node, part)
+        if found is None:
+            break
+        node = found
+    return 1 if node is None else int(node.start_mark.line) + 1
+
+
+def _child(node: Any, part: str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == part:
+                return value
+    if isinstance(node, yaml.SequenceNode) and part.startswith("[") and part[1:-1].isdigit():
+        number = int(part[1:-1])
+        return node.value[number] if number < len(node.value) else None
+    return None
