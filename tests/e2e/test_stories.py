@@ -9,8 +9,8 @@ import pytest
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
+from porchlight.applying import apply, wait_until_known
 from porchlight.clients import Clients, Desktop, Refused
-from porchlight.setup import apply, wait_until_known
 from tests.support.platforms import RunningPlatform
 
 

@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from common.contracts.topics import shard_of
+from porchlight.applying import apply, wait_until_known
 from porchlight.clients import Clients, Desktop, Integration, Refused
 from porchlight.home import Home, Running
 from porchlight.processes import Pids
 from porchlight.replay import percentiles
-from porchlight.setup import apply, wait_until_known
 
 POOL, QUEUE, SKILL = "bench", "bench", "bench"
 AGENTS = 24

@@ -354,22 +354,34 @@ def try_(*, home: HomeFolder = DEFAULT_HOME) -> None:
 
 
 @app.command
-def setup(file: Path, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
-    """Define the skills, queues and agents of a TOML file; defining them again changes nothing else.
+def apply(file: Path, /, *, home: HomeFolder = DEFAULT_HOME, dry_run: bool = False) -> None:
+    """Policies as code: show what a file would change, and change it.
 
     Parameters
     ----------
     file
-        With a list `skills` and tables `queues.<id>` and `agents.<id>`, as the admin APIs take them.
+        TOML or YAML with a list `skills` and tables `queues.<id>` and `agents.<id>`, as the admin APIs take them.
+    dry_run
+        Only show and check; nothing is changed.
     """
-    from porchlight import setup as setting_up
+    from porchlight import applying
     from porchlight.connect import connect
 
     async def work() -> None:
-        clients, _ = await connect(Home(home), client="setup")
+        wanted = applying.read(file)
+        clients, _ = await connect(Home(home), client="apply")
         async with clients:
-            counts = await setting_up.apply(clients.administrator(), setting_up.read(file))
-            say(", ".join(f"{number} {name}" for name, number in counts.items()))
+            found = await applying.changes(clients.administrator(), wanted)
+            for change in found:
+                sign = "[green]+[/]" if change.is_new else "[yellow]~[/]"
+                console.print(f"{sign} {change.kind} {change.name}")
+                for path, before, after in change.fields:
+                    console.print(f"    {path}: {before!r} -> {after!r}", markup=False)
+            if dry_run:
+                say(f"{len(found)} would change; nothing was changed")
+                return
+            counts = await applying.apply(clients.administrator(), wanted)
+            say(", ".join(f"{number} {name}" for name, number in counts.items()) + f"; {len(found)} changed")
 
     asyncio.run(work())
 

@@ -253,6 +253,28 @@ class Administrator:
         """Define or change an agent."""
         return expect(await self._presence.send("PUT", f"/v1/agents/{agent}", json=profile), 200)
 
+    async def skills(self) -> list[str]:
+        """Every skill."""
+        answer = await self._presence.send("GET", "/v1/skills")
+        if answer.status_code != 200:
+            raise Refused(answer.status_code, answer.json())
+        return [one["skill"] for one in answer.json()]
+
+    async def queues(self) -> dict[str, dict[str, Any]]:
+        """Every queue by its id."""
+        found: dict[str, dict[str, Any]] = {}
+        cursor: str | None = ""
+        while cursor is not None:
+            page = expect(await self._router.send("GET", f"/v1/queues?limit=200&cursor={cursor}"), 200)
+            found.update({one["id"]: one for one in page["items"]})
+            cursor = page["next"]
+        return found
+
+    async def agent(self, agent: str) -> dict[str, Any] | None:
+        """An agent; None when there is none of that name."""
+        answer = await self._presence.send("GET", f"/v1/agents/{agent}")
+        return None if answer.status_code == 404 else expect(answer, 200)
+
     async def queue(self, queue: str) -> dict[str, Any]:
         """A queue and its live contacts by state."""
         return expect(await self._router.send("GET", f"/v1/queues/{queue}"), 200)

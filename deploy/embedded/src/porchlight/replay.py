@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from porchlight.applying import apply, wait_until_known
 from porchlight.calllog import Call, Day, Shift
 from porchlight.clients import Administrator, Clients, Desktop, Integration, Refused
-from porchlight.setup import apply, wait_until_known
 
 POOL = "calls"
 IN_TIME_S = 20

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from porchlight.applying import apply, wait_until_known
 from porchlight.clients import Clients, Desktop, Refused
-from porchlight.setup import apply, wait_until_known
 
 STEP_TIMEOUT_S = 30.0
 WANTED = {

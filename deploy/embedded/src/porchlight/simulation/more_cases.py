@@ -18,7 +18,7 @@ from porchlight.simulation.cases import (
     of,
     steady,
 )
-from porchlight.simulation.scenario import AgentSpec, Draw, QueueSpec, Retry, Scenario, Stream
+from porchlight.simulation.scenario import RANDOM, AgentSpec, Draw, QueueSpec, Retry, Scenario, Stream
 
 PERCENT = 100.0
 
@@ -187,15 +187,19 @@ def _level(who: str, found: Rows) -> float:
 
 
 def _bilingual(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Trial]:
-    """Two languages with agents of their own and some who speak both, five days of nine hours, and callers who try again."""
+    """Two languages with agents of their own and some who speak both, five days of nine hours, and callers who try again.
+
+    A call goes to any free agent who speaks its language, at random: with their own group first the published occupancies
+    (those who speak both are the busiest) could not be.
+    """
     english, spanish = "english", "spanish"
     day = 9 * 60.0
     pieces = tuple(piece for number in range(5) for piece in ((number * day, 100 / 60), (number * day + 60, 50 / 60)))
     count = {name.lower(): number for name, number in given["agents"].items()}
     agents = (
-        AgentSpec(name=english, count=count[english], skills={english: 100}),
-        AgentSpec(name=spanish, count=count[spanish], skills={spanish: 100}),
-        AgentSpec(name="bilingual", count=count["bilingual"], skills={english: 50, spanish: 50}),
+        AgentSpec(name=english, count=count[english], skills={english: 1}),
+        AgentSpec(name=spanish, count=count[spanish], skills={spanish: 1}),
+        AgentSpec(name="bilingual", count=count["bilingual"], skills={english: 1, spanish: 1}),
     )
     handles = {english: (3.0, 7.0), spanish: (4.0, 6.0)}
     scenario = Scenario(
@@ -204,7 +208,7 @@ def _bilingual(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Tria
             "q": QueueSpec(
                 policy=QueuePolicy(
                     offers=AT_ONCE,
-                    choice=Choice(method="most_skilled"),
+                    choice=Choice(method="scorer", scorer=RANDOM),
                     length_max=given["phone_lines"] - sum(count.values()),
                 )
             )

@@ -8,7 +8,7 @@ import msgspec
 import yaml
 
 from porchlight.home import Trouble
-from porchlight.simulation.scenario import Draw, QueueSpec, Scenario, Stream
+from porchlight.simulation.scenario import RANDOM, Draw, QueueSpec, Scenario, Stream
 from router.core.needs import skills_need
 from router.core.values import CHANNEL_UNITS
 from router.vetting import Known, vet
@@ -64,7 +64,7 @@ def _faults(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, spec in scenario.queues.items():
         base = skills_need(tuple(sorted(spec.skills.items())))
         others = {other: policy for other, policy in policies.items() if other != name}
-        for fault in vet(name, base, spec.policy, Known(skills=None, queues=others)):
+        for fault in vet(name, base, spec.policy, Known(skills=None, queues=others, scorers=frozenset({RANDOM}))):
             yield f"queues.{name}.policy.{fault.path}", fault.reason
     if (scenario.horizon is None) == (scenario.contacts is None):
         yield "", "give either horizon, for a day that ends, or contacts, for a steady state"

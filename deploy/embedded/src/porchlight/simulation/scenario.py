@@ -10,6 +10,8 @@ from common.contracts.policies import Need, QueuePolicy
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+RANDOM = "random"
+"""The scorer that a scenario's queue may name: any able agent, by chance."""
 UNIT_MS = {"milliseconds": 1, "seconds": 1_000, "minutes": 60_000, "hours": 3_600_000}
 
 

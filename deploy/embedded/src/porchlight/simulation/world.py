@@ -44,6 +44,7 @@ class World:
         self._measured_to: int | None = None
         self._numbers = 0
         self._open_measured = 0
+        self._lots = generator(*self._seed, 700)
         self._left = scenario.contacts or 0
         self._is_measuring = scenario.warm_up == 0
 
@@ -287,10 +288,18 @@ class World:
                 self._blocked(output.contact_id)  # type: ignore[union-attr]
             elif kind in _BACK:
                 self._back(output)  # type: ignore[arg-type]
+        if state.to_score:
+            self._score()
         if len(state.touched_contacts) > _NOTES_MAX:
             state.touched_contacts.clear()
             state.touched_agents.clear()
             state.fresh.clear()
+
+    def _score(self) -> None:
+        """The scorer of a simulation draws lots."""
+        for name in list(self._state.to_score):
+            lots = self._lots.integers(0, 1 << 30, len(self._crew_of)).tolist()
+            self._tell(inputs.ScoresGiven(contact_id=name, scores=dict(zip(self._crew_of, lots, strict=True))))
 
     def _offered(self, output: outputs.Offered) -> None:
         contact = self._state.contacts[output.contact_id]
