@@ -23,7 +23,7 @@ from common.testing.eventually import eventually
 from intake.adapters.catalogue import PostgresCatalogue
 from intake.adapters.contacts import PostgresContacts
 from intake.consumers import apply
-from intake.domain import NewContact, Receipt
+from intake.domain import NewContact, Receipt, Wishes
 from intake.handlers import Accepting
 from router.adapters.ledger import PostgresLedger, take
 from router.ports import Reign
@@ -194,6 +194,7 @@ class World:
 
 def new_contact(key: str) -> NewContact:
     return NewContact(
+        wishes=Wishes(),
         client_id="world",
         idempotency_key=key,
         body_hash=b"h",

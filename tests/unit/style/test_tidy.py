@@ -15,6 +15,7 @@ CHANCE = {("uuid", "uuid4"), ("random", "random"), ("random", "choice"), ("os", 
 BROAD_EXCEPTS = {
     "libs/common/src/common/runtime/batching.py": 1,  # hands a failed commit to every caller of the batch
     "deploy/embedded/src/porchlight/kafka.py": 1,  # a fetching library raises what it likes
+    "services/router/src/router/scoring.py": 1,  # an installation's own function may fail in any way
 }
 FUNCTION_LINES_MAX, FILE_LINES_MAX, TEST_FILE_LINES_MAX = 70, 500, 800
 

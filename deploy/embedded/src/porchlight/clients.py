@@ -146,6 +146,10 @@ class Integration:
         expect(answer, 202)
         return True
 
+    async def call_back(self, contact_id: str) -> None:
+        """The customer would rather be called back."""
+        expect(await self._caller.send("POST", f"/v1/contacts/{contact_id}/callback", json={}), 202)
+
     async def get(self, contact_id: str) -> dict[str, Any]:
         """One contact."""
         return expect(await self._caller.send("GET", f"/v1/contacts/{contact_id}"), 200)
@@ -211,7 +215,23 @@ class Desktop:
         """The work after it is over too."""
         await self._command("end_wrap_up", f"/v1/contacts/{contact['contact_id']}/wrap-up/end", contact)
 
-    async def _command(self, verb: str, path: str, about: dict[str, Any]) -> None:
+    async def pause(self, contact: dict[str, Any]) -> None:
+        """Have the capacity for others meanwhile."""
+        await self._command("pause", f"/v1/contacts/{contact['contact_id']}/pause", contact)
+
+    async def resume(self, contact: dict[str, Any]) -> None:
+        """Go on with a paused contact. Raises `Refused` when there is no capacity."""
+        await self._command("resume", f"/v1/contacts/{contact['contact_id']}/resume", contact)
+
+    async def transfer(self, contact: dict[str, Any], **target: Any) -> None:
+        """Pass a contact on: `to_queue`, `to_agent` or `need`. Raises `Refused`."""
+        await self._command("transfer", f"/v1/contacts/{contact['contact_id']}/transfer", contact, target)
+
+    async def set_link(self, score: int) -> None:
+        """Say how good the line is."""
+        expect(await self._caller.send("PUT", "/v1/link", json={"score": score}, headers=self._headers()), 200)
+
+    async def _command(self, verb: str, path: str, about: dict[str, Any], more: dict[str, Any] | None = None) -> None:
         command_id = new_id()
         what = {
             "agent_id": self.name,
@@ -221,7 +241,7 @@ class Desktop:
             "command_id": command_id,
         }
         self._journal.note("command", **what)
-        body = {"attempt": about["attempt"], "command_id": command_id}
+        body = {"attempt": about["attempt"], "command_id": command_id, **(more or {})}
         for _ in range(RETRIES_MAX):
             answer = await self._caller.send("POST", path, json=body, headers=self._headers(), timeout_s=15)
             if answer.status_code != 202:
@@ -274,6 +294,18 @@ class Administrator:
         """An agent; None when there is none of that name."""
         answer = await self._presence.send("GET", f"/v1/agents/{agent}")
         return None if answer.status_code == 404 else expect(answer, 200)
+
+    async def put_limits(self, agent: str, limits: dict[str, Any]) -> None:
+        """Say where the agent's time ends."""
+        expect(await self._presence.send("PUT", f"/v1/agents/{agent}/limits", json=limits), 200)
+
+    async def wait(self, contact_id: str) -> dict[str, Any]:
+        """A contact's position and wait. Raises `Refused`."""
+        return expect(await self._router.send("GET", f"/v1/contacts/{contact_id}/wait"), 200)
+
+    async def trace(self, contact_id: str) -> dict[str, Any]:
+        """Why a contact is where it is. Raises `Refused`."""
+        return expect(await self._router.send("GET", f"/v1/contacts/{contact_id}/routing-trace"), 200)
 
     async def queue(self, queue: str) -> dict[str, Any]:
         """A queue and its live contacts by state."""

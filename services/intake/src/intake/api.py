@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from common.contracts.contacts import CancelReason, Channel
+from common.contracts.policies import Need
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import bearer, correlation_of, require_role
@@ -28,9 +29,9 @@ from common.runtime.problems import (
 )
 from intake.adapters.catalogue import ApiKeys
 from intake.adapters.contacts import PostgresContacts
-from intake.domain import NewContact, Receipt, Refusal, Refused
+from intake.domain import NewContact, Receipt, Refusal, Refused, Wishes
 from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL
-from intake.handlers import Accepting, cancel
+from intake.handlers import Accepting, ask_callback, cancel
 from intake.ports import Relay
 
 STATUS: dict[Refusal, Problem] = {
@@ -44,6 +45,8 @@ LAST_ID = "~"
 """Sorts after every id."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+AHEAD_MAX_MS = 90 * 86_400_000
+"""A contact may be scheduled for up to 90 days."""
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL's text has no place for a NUL."""
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
@@ -66,6 +69,50 @@ class Customer(BaseModel):
     name: str = Field("", max_length=200, pattern=NO_NUL)
     address: str = Field("", max_length=320, pattern=NO_NUL, description="Phone number, e-mail address or handle.")
     note: str = Field("", max_length=4_000, pattern=NO_NUL)
+
+
+class RoutingIn(BaseModel):
+    """What the contact says about its routing besides queue and skills; see docs/routing.md.
+
+    `customer_ref` is yours and opaque (no personal data): with it the last agent of that customer is known.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    need: dict[str, Any] | None = Field(None, description="skill, language, region, attribute, agent, all, any, not")
+    customer_ref: str = Field("", max_length=128, pattern=r"^[A-Za-z0-9_.:-]*$")
+    last_agent: Name | None = None
+    account_team: Name | None = None
+    named_agent: Name | None = None
+    not_before: AwareDatetime | None = Field(None, description="A scheduled contact: it joins its queue then.")
+
+    @field_validator("not_before", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+    @field_validator("need")
+    @classmethod
+    def _fits(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            try:
+                msgspec.convert(value, Need)
+            except msgspec.ValidationError as why:
+                raise ValueError(str(why)) from why
+        return value
+
+
+class CallbackIn(BaseModel):
+    """When to call back; without a time the contact keeps its place in the queue."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    not_before: AwareDatetime | None = None
+
+    @field_validator("not_before", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 class ContactIn(BaseModel):
@@ -94,6 +141,7 @@ class ContactIn(BaseModel):
         None, max_length=128, pattern=NO_NUL, description="Your own id, given back as it is."
     )
     customer: Customer | None = None
+    routing: RoutingIn | None = None
 
 
 class ContactAccepted(BaseModel):
@@ -177,7 +225,7 @@ def add_routes(
         """Accept a contact. 202 comes after the commit; a retry with the same key gets the same answer."""
         if not idempotency_key or not idempotency_key.isprintable():
             return answer(KEY_MISSING, "The header is missing, empty or not printable.")
-        done = await accepting.accept(_new_contact(body, client_id, idempotency_key, correlation_of(request)))
+        done = await accepting.accept(_new_contact(body, client_id, idempotency_key, correlation_of(request), clock))
         if isinstance(done, Refused):
             return answer(STATUS[done.reason], done.detail)
         headers = {"Location": f"/v1/contacts/{done.contact_id}"}
@@ -232,6 +280,29 @@ def add_routes(
             return answer(STATUS[refused.reason], refused.detail)
         return {"id": contact_id, "state": "cancel_requested"}
 
+    @app.post(
+        "/v1/contacts/{contact_id}/callback",
+        status_code=202,
+        response_model=CancelOut,
+        tags=["contacts"],
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER),
+    )
+    async def call_back(
+        contact_id: IdPath, body: CallbackIn, client_id: Annotated[str, Depends(client)]
+    ) -> Response | dict[str, Any]:
+        """The customer would rather be called back, and keeps the place; or at a time of their choice."""
+        refused = await ask_callback(
+            contact_id=contact_id,
+            client_id=client_id,
+            not_before_ms=_due_ms(body.not_before, clock),
+            contacts=contacts,
+            relay=relay,
+            clock=clock,
+        )
+        if refused is not None:
+            return answer(STATUS[refused.reason], refused.detail)
+        return {"id": contact_id, "state": "callback_requested"}
+
     @app.get(
         "/v1/contacts/{contact_id}/customer",
         response_model=Customer,
@@ -254,8 +325,11 @@ def _client_dependency(keys: ApiKeys) -> Callable[[Request], Awaitable[str]]:
     return client
 
 
-def _new_contact(body: ContactIn, client_id: str, key: str, correlation_id: str) -> NewContact:
-    canonical = msgspec.json.encode(body.model_dump(), order="deterministic")
+def _new_contact(body: ContactIn, client_id: str, key: str, correlation_id: str, clock: Clock) -> NewContact:
+    said = body.model_dump(mode="json")
+    if body.routing is None:
+        del said["routing"]  # the hash of a body stays what it was before there was this part
+    canonical = msgspec.json.encode(said, order="deterministic")
     return NewContact(
         client_id=client_id,
         idempotency_key=key,
@@ -267,6 +341,28 @@ def _new_contact(body: ContactIn, client_id: str, key: str, correlation_id: str)
         external_id=body.external_id,
         customer=None if body.customer is None else body.customer.model_dump_json(),
         correlation_id=correlation_id,
+        wishes=Wishes() if body.routing is None else _wishes(body.routing, clock),
+    )
+
+
+def _due_ms(due: datetime | None, clock: Clock) -> int | None:
+    """A time that a contact may be kept for."""
+    if due is None:
+        return None
+    due_ms = round(due.timestamp() * 1_000)
+    if due_ms - clock.now_ms() > AHEAD_MAX_MS:
+        raise ProblemRaised(INVALID_REQUEST, "not_before may be at most 90 days ahead.")
+    return due_ms
+
+
+def _wishes(said: RoutingIn, clock: Clock) -> Wishes:
+    return Wishes(
+        need=msgspec.convert(said.need or {}, Need),
+        customer=said.customer_ref,
+        last_agent=said.last_agent or "",
+        account_team=said.account_team or "",
+        named_agent=said.named_agent or "",
+        not_before_ms=_due_ms(said.not_before, clock),
     )
 
 

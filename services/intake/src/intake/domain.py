@@ -5,7 +5,10 @@ import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from common.contracts import routing
+from common.contracts.policies import ANYBODY, Need
 
 OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled", "expired", "overflowed"})
 """States in which there is nothing left to cancel."""
@@ -29,6 +32,17 @@ class Refused:
     detail: str
 
 
+class Wishes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a contact says about its routing besides queue and skills. `customer`: an opaque reference of the client's."""
+
+    need: Need = ANYBODY
+    customer: str = ""
+    last_agent: str = ""
+    account_team: str = ""
+    named_agent: str = ""
+    not_before_ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewContact:
     """A contact as it was posted. `customer` is personal data: JSON, or None."""
@@ -43,6 +57,7 @@ class NewContact:
     external_id: str | None
     customer: str | None
     correlation_id: str
+    wishes: Wishes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +114,9 @@ def split_key(credential: str) -> tuple[str, str] | None:
     if prefix != KEY_PREFIX or not key_id or len(secret) < 32 or len(credential) > 200:
         return None
     return key_id, secret
+
+
+def skills_of(need: Need) -> list[str]:
+    """Every skill that the need speaks of."""
+    inner = (*need.all, *need.any, *(() if need.not_ is None else (need.not_,)))
+    return ([need.skill] if need.skill else []) + [skill for part in inner for skill in skills_of(part)]

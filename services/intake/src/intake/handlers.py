@@ -1,11 +1,14 @@
 """One function a command: check, decide, save with its outbox row, hand over."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
 
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import Clock, new_id
 from common.runtime.outbox import OutboxRow
-from intake.domain import NewContact, Receipt, Refusal, Refused
+from intake.domain import NewContact, Receipt, Refusal, Refused, skills_of
 from intake.ports import Catalogue, Contacts, Relay
 from intake.translate import submission
 
@@ -29,7 +32,8 @@ class Accepting:
         queue = await self._catalogue.queue(contact.queue)
         if queue is None:
             return Refused(reason=Refusal.UNKNOWN_QUEUE, detail=f"There is no queue {contact.queue}.")
-        missing = await self._catalogue.missing_skills([skill for skill, _ in contact.requirements])
+        asked = [skill for skill, _ in contact.requirements] + skills_of(contact.wishes.need)
+        missing = await self._catalogue.missing_skills(asked)
         if missing:
             return Refused(reason=Refusal.UNKNOWN_SKILL, detail=f"There is no skill {', '.join(missing)}.")
         pool, default_priority = queue
@@ -41,8 +45,23 @@ class Accepting:
             accepted_at_ms=self._clock.now_ms(),
             replayed=False,
         )
-        row = submission(receipt, pool=pool, requirements=contact.requirements, correlation_id=contact.correlation_id)
+        contact = await self._with_last_agent(contact)
+        row = submission(
+            receipt,
+            pool=pool,
+            requirements=contact.requirements,
+            correlation_id=contact.correlation_id,
+            wishes=contact.wishes,
+        )
         return await self._commit((contact, receipt, pool, row))
+
+    async def _with_last_agent(self, contact: NewContact) -> NewContact:
+        """The agent who had the customer's last contact, where the client refers to customers and names no agent itself."""
+        wishes = contact.wishes
+        if not wishes.customer or wishes.last_agent:
+            return contact
+        agent_id = await self._contacts.last_agent(client_id=contact.client_id, customer=wishes.customer)
+        return replace(contact, wishes=msgspec.structs.replace(wishes, last_agent=agent_id))
 
     async def _commit_all(self, given: Sequence[Given]) -> list[Receipt | Refused]:
         answers = await self._contacts.accept(given)
@@ -53,6 +72,19 @@ class Accepting:
         ]
         self._relay.hand_over(fresh)
         return answers
+
+
+async def ask_callback(
+    *, contact_id: str, client_id: str, not_before_ms: int | None, contacts: Contacts, relay: Relay, clock: Clock
+) -> Refused | None:
+    """Ask the router to make it a callback; one that is over or with an agent stays as it is."""
+    done = await contacts.call_back(
+        contact_id=contact_id, client_id=client_id, not_before_ms=not_before_ms, at_ms=clock.now_ms()
+    )
+    if isinstance(done, Refused):
+        return done
+    relay.hand_over([done])
+    return None
 
 
 async def cancel(

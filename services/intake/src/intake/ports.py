@@ -18,6 +18,16 @@ class Contacts(Protocol):
         """Ask for the end of a contact; None when that was asked before."""
         ...
 
+    async def call_back(
+        self, *, contact_id: str, client_id: str, not_before_ms: int | None, at_ms: int
+    ) -> OutboxRow | Refused:
+        """Ask for a callback instead of waiting."""
+        ...
+
+    async def last_agent(self, *, client_id: str, customer: str) -> str:
+        """Who had the customer's last contact of this client; empty when nobody had one."""
+        ...
+
 
 class Catalogue(Protocol):
     """Queues and skills that exist, as far as the facts have reached us."""

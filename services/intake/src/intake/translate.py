@@ -1,13 +1,20 @@
 """Intake's values to facts, pure."""
 
-from common.contracts.contacts import CancelRequested, ContactSubmitted, Requirement
+import msgspec
+
+from common.contracts.contacts import CallbackRequested, CancelRequested, ContactSubmitted, Requirement
 from common.contracts.topics import CONTACTS, shard_of
 from common.runtime.outbox import OutboxRow, outbox_row
-from intake.domain import Receipt
+from intake.domain import Receipt, Wishes
 
 
 def submission(
-    receipt: Receipt, *, pool: str, requirements: tuple[tuple[str, int], ...], correlation_id: str
+    receipt: Receipt,
+    *,
+    pool: str,
+    requirements: tuple[tuple[str, int], ...],
+    correlation_id: str,
+    wishes: Wishes,
 ) -> OutboxRow:
     """The fact that the router waits for."""
     fact = ContactSubmitted(
@@ -18,6 +25,7 @@ def submission(
         priority=receipt.priority,
         requirements=tuple(Requirement(skill=skill, min_level=level) for skill, level in requirements),
         accepted_at_ms=receipt.accepted_at_ms,
+        **msgspec.structs.asdict(wishes),
     )
     return outbox_row(
         fact,
@@ -27,6 +35,12 @@ def submission(
         at_ms=receipt.accepted_at_ms,
         correlation_id=correlation_id,
     )
+
+
+def callback(*, contact_id: str, pool: str, not_before_ms: int | None, at_ms: int) -> OutboxRow:
+    """The fact that the customer would rather be called back."""
+    fact = CallbackRequested(contact_id=contact_id, pool=pool, requested_at_ms=at_ms, not_before_ms=not_before_ms)
+    return outbox_row(fact, topic=CONTACTS.name, partition=shard_of(pool), key=contact_id, at_ms=at_ms)
 
 
 def cancellation(*, contact_id: str, pool: str, reason: str, at_ms: int) -> OutboxRow:

@@ -1,5 +1,7 @@
 """Composition root of the router: the only place that builds."""
 
+import httpx
+
 from common.contracts.topics import AGENTS, CONFIG, CONTACTS
 from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
@@ -20,7 +22,10 @@ from router.consumers import know_skills
 from router.ownership import Watch
 from router.ports import Reign
 from router.reigns import Reigns
+from router.scoring import load
 from router.shard import Shard
+from router.view_api import add_view_routes
+from router.views import Views
 
 LOOK_AGE_MAX_S = 5.0
 
@@ -54,7 +59,11 @@ async def _main(settings: Settings) -> None:
             apply=know_skills,
         )
         topics = [settings.topic_prefix + topic.name for topic in (CONFIG, AGENTS, CONTACTS)]
-        leases = Leases(dsn=dsn, me=me)
+        url = settings.advertise_url or f"http://{settings.host}:{settings.port}"
+        leases = Leases(dsn=dsn, me=me, url=url)
+        scorers = load(settings.scorers)
+        http = httpx.AsyncClient()
+        stack.push_async_callback(http.aclose)
         stack.push_async_callback(leases.close)
 
         async def take_shard(shard: int) -> tuple[PostgresLedger, Reign] | None:
@@ -69,6 +78,7 @@ async def _main(settings: Settings) -> None:
                 clock=clock,
                 topic_prefix=settings.topic_prefix,
                 doubtful=doubtful,
+                scorers=scorers,
             )
 
         reigns = Reigns(
@@ -96,8 +106,10 @@ async def _main(settings: Settings) -> None:
             verifier=verifier,
             clock=clock,
             hand_over=outbox.hand_over,
-            scorers=frozenset(),
+            scorers=frozenset(scorers),
         )
+        views = Views(pool=pool, shards=reigns.shards, clock=clock, http=http)
+        add_view_routes(app, views=views, verifier=verifier, clock=clock)
         await lifecycle.serve(
             app,
             host=settings.host,

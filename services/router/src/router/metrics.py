@@ -18,3 +18,10 @@ unpublished_lines = Gauge(
     "Committed lines that Kafka has not acknowledged",
     ("shard",),
 )
+estimates_judged = Counter("router_wait_estimates_judged_total", "Answered contacts whose first estimate was kept.")
+wait_within_estimate = Counter(
+    "router_wait_within_estimate_total",
+    "Of those, waits not longer than the quantile: calibrated at 0.5 and 0.9.",
+    ["quantile"],
+)
+scorer_late = Counter("router_scorer_late_total", "Contacts whose scorer failed or took longer than its budget.")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -12,12 +12,15 @@ from common.contracts.topics import ROUTING
 from common.runtime.bus import Bus, Incoming, Outgoing, Publisher, Reader
 from common.runtime.clock import Clock, monotonic_s
 from common.runtime.failures import Retryable
-from router import metrics
+from router import hours, metrics
 from router.batch import Decided, make_batch
-from router.core import inputs, step
+from router.core import State, inputs, step
 from router.core.invariants import check
 from router.core.state import next_due_ms
+from router.core.values import Contact
+from router.forecasts import Forecasts, Told
 from router.ports import Ledger, LogLine, Reign
+from router.scoring import Scorer, ask_scorer
 from router.translate import input_from
 
 log = structlog.get_logger()
@@ -25,6 +28,7 @@ log = structlog.get_logger()
 INPUTS_MAX = 64
 """Inputs of one batch. More wait in the reader's buffer for the next one."""
 READ_WAIT_MS = 250
+HOURS_EVERY_MS = 1_000
 UNPUBLISHED_MAX = 20_000
 """Committed lines that may wait for Kafka; beyond it the shard reads no more inputs until some are through."""
 PUBLISH_MAX = 200
@@ -47,6 +51,7 @@ class Shard:
         clock: Clock,
         topic_prefix: str,
         doubtful: bool = False,
+        scorers: Mapping[str, Scorer] | None = None,
     ) -> None:
         """`doubtful`: memory was wrong in the last reign, so every submission is looked up."""
         self.reign = reign
@@ -58,12 +63,18 @@ class Shard:
         self._pending: deque[LogLine] = deque()
         self._wake = asyncio.Event()
         self._units_known: dict[str, int] = {}
+        self._forecasts = Forecasts()
+        self._open: dict[str, bool] = {}
+        self._hours_at_ms = 0
+        self._scorers = scorers or {}
+        self.is_ready = False
         self._doubtful = doubtful
 
     async def run(self) -> None:
         """Reign. Raises `Fenced`, `Diverged` or `Retryable`: then memory is worth nothing any more."""
         self._state = await self._ledger.rebuild(now_ms=self._clock.now_ms())
         check(self._state)
+        self.is_ready = True
         reader = await self._bus.reader(self.reign.offsets, at_once=True)
         try:
             await self._catch_up()
@@ -71,7 +82,22 @@ class Shard:
                 tasks.create_task(self._publish_for_ever())
                 tasks.create_task(self._decide_for_ever(reader))
         finally:
+            self.is_ready = False
             await reader.close()
+
+    @property
+    def state(self) -> State:
+        """The core's state, to look at."""
+        return self._state
+
+    def contact(self, contact_id: str) -> Contact | None:
+        """A live contact."""
+        return self._state.contacts.get(contact_id)
+
+    def forecast(self, contact_id: str) -> Told | None:
+        """The wait estimate of a contact; None when it does not wait."""
+        self._state.now_ms = self._clock.now_ms()
+        return self._forecasts.of(self._state, contact_id)
 
     async def _catch_up(self) -> None:
         after = self.reign.published_seq
@@ -97,8 +123,38 @@ class Shard:
         told = await self._inputs(records)
         now_ms = self._clock.now_ms()
         decided: Decided = []
+        told += self._hours(now_ms)
         for one in told or [inputs.Ticked()]:
             decided.extend((output, now_ms) for output in step(self._state, one, now_ms))
+        if self._state.to_score:
+            decided.extend(await self._score())
+        self._forecasts.learn(self._state, decided)
+        return decided
+
+    def _hours(self, now_ms: int) -> list[inputs.Input]:
+        """Queues that opened or closed; looked at once a second."""
+        if now_ms - self._hours_at_ms < HOURS_EVERY_MS:
+            return []
+        self._hours_at_ms = now_ms
+        told: list[inputs.Input] = []
+        for queue in self._state.queues.values():
+            is_open = queue.policy.hours is None or hours.is_open(queue.policy.hours, now_ms)
+            if self._open.get(queue.queue_id, True) != is_open:
+                self._open[queue.queue_id] = is_open
+                told.append(inputs.QueueOpened(queue_id=queue.queue_id, is_open=is_open))
+        return told
+
+    async def _score(self) -> Decided:
+        """Ask the scorers, each within its budget; who is late or fails is not waited for."""
+        decided: Decided = []
+        for contact_id in list(self._state.to_score):
+            given = await ask_scorer(self._state, contact_id, self._scorers)
+            now_ms = self._clock.now_ms()
+            if given is not None:
+                decided.extend((output, now_ms) for output in step(self._state, given, now_ms))
+            else:
+                metrics.scorer_late.inc()
+                self._state.to_score.pop(contact_id, None)
         return decided
 
     async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:

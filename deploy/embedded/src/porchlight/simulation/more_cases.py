@@ -165,7 +165,7 @@ def published(case: Mapping[str, Any]) -> list[Trial]:
         ),
         horizon=day,
         threshold=threshold,
-        replications=5 * REPLICATIONS,
+        replications=3 * REPLICATIONS,
         scale=TICKS,
     )
     measures: dict[str, Measure] = {

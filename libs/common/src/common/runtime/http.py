@@ -5,10 +5,11 @@ from pathlib import Path
 
 import fastapi_swagger
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,9 @@ BODY_BYTES_MAX = 65_536
 CORRELATION_CHARS_MAX = 64
 READ_METHODS = {"GET", "HEAD", "OPTIONS"}
 
+CREDENTIAL = HTTPBearer(auto_error=False, description="An integration's API key, or a person's token.")
+"""Names the scheme in the API pages; the credential itself is checked by each operation."""
+
 Ready = Callable[[], Awaitable[dict[str, str]]]
 """What is wrong at the moment, by name; empty when the service may get requests."""
 
@@ -36,6 +40,7 @@ def make_app(*, title: str, description: str, running: Running, ready: Ready) ->
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Security(CREDENTIAL)],
     )
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

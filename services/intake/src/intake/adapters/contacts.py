@@ -8,29 +8,31 @@ import msgspec
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, columns, insert
 from intake.domain import HOLDERS, OVER, NewContact, Receipt, Refusal, Refused
-from intake.translate import cancellation
+from intake.translate import callback, cancellation
 
 ACCEPT = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-                       $9::text[], $10::text[], $11::text[], $12::bigint[])
-    AS t(client_id, key, body_hash, contact_id, pool, queue, channel, priority, requirements, external_id, customer, at_ms)
+                       $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[])
+    AS t(client_id, key, body_hash, contact_id, pool, queue, channel, priority, requirements, external_id, customer, at_ms,
+         routing)
 ), fresh AS (
   INSERT INTO idempotency_key (client_id, key, body_hash, contact_id, at_ms)
   SELECT client_id, key, body_hash, contact_id, at_ms FROM given ORDER BY client_id, key
   ON CONFLICT DO NOTHING RETURNING contact_id
 ), accepted AS (
   INSERT INTO contact (contact_id, client_id, pool, queue, channel, priority, requirements, external_id, accepted_at_ms,
-                       state_at_ms)
-  SELECT contact_id, client_id, pool, queue, channel, priority, requirements::jsonb, external_id, at_ms, at_ms
+                       state_at_ms, routing)
+  SELECT contact_id, client_id, pool, queue, channel, priority, requirements::jsonb, external_id, at_ms, at_ms,
+         routing::jsonb
     FROM given JOIN fresh USING (contact_id)
 ), kept_apart AS (
   INSERT INTO personal (contact_id, customer)
   SELECT contact_id, customer::jsonb FROM given JOIN fresh USING (contact_id) WHERE customer IS NOT NULL
 ), announced AS (
   INSERT INTO outbox (event_id, topic, partition, key, type, at_ms, correlation_id, value)
-  SELECT o.* FROM unnest($13::text[], $14::text[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::text[],
-                         $20::bytea[]) AS o(event_id, topic, partition, key, type, at_ms, correlation_id, value)
+  SELECT o.* FROM unnest($14::text[], $15::text[], $16::int[], $17::text[], $18::text[], $19::bigint[], $20::text[],
+                         $21::bytea[]) AS o(event_id, topic, partition, key, type, at_ms, correlation_id, value)
     JOIN fresh ON fresh.contact_id = o.key
 )
 SELECT contact_id FROM fresh
@@ -44,6 +46,10 @@ CANCEL = """
 UPDATE contact SET cancel_reason = $3, cancel_at_ms = $4, repeated_at_ms = $4
  WHERE contact_id = $1 AND client_id = $2 AND cancel_at_ms IS NULL AND state <> ALL($5::text[])
 RETURNING pool
+"""
+LAST_AGENT = """
+SELECT agent_id FROM contact WHERE client_id = $1 AND routing ? 'customer' AND routing->>'customer' = $2
+   AND state IN ('wrap_up', 'completed') AND agent_id <> '' ORDER BY state_at_ms DESC LIMIT 1
 """
 PUBLIC = "contact_id, queue, channel, priority, external_id, accepted_at_ms, state, state_at_ms, attempt, cancel_reason"
 
@@ -69,6 +75,29 @@ class PostgresContacts:
             else _replayed(contact, first[contact.client_id, contact.idempotency_key])
             for contact, receipt, *_ in given
         ]
+
+    async def call_back(
+        self, *, contact_id: str, client_id: str, not_before_ms: int | None, at_ms: int
+    ) -> OutboxRow | Refused:
+        """The holder check is inside the statement."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            found = await connection.fetchrow(
+                "SELECT pool, state FROM contact WHERE contact_id = $1 AND client_id = $2 FOR UPDATE",
+                contact_id,
+                client_id,
+            )
+            if found is None:
+                return Refused(reason=Refusal.NOT_FOUND, detail="There is no such contact of yours.")
+            if found["state"] in OVER:
+                return Refused(reason=Refusal.CONTACT_OVER, detail=f"The contact is in state {found['state']}.")
+            row = callback(contact_id=contact_id, pool=found["pool"], not_before_ms=not_before_ms, at_ms=at_ms)
+            await insert(connection, [row])
+            return row
+
+    async def last_agent(self, *, client_id: str, customer: str) -> str:
+        """Who had the customer's last contact of this client; empty when nobody had one."""
+        async with borrowed(self._pool) as connection:
+            return await connection.fetchval(LAST_AGENT, client_id, customer) or ""
 
     async def cancel(self, *, contact_id: str, client_id: str, reason: str, at_ms: int) -> OutboxRow | Refused | None:
         """The holder check and the change are one statement."""
@@ -137,6 +166,7 @@ def _given_columns(given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) 
             contact.external_id,
             contact.customer,
             receipt.accepted_at_ms,
+            msgspec.json.encode(contact.wishes).decode(),
         )
         for contact, receipt, pool, _ in given
     ]

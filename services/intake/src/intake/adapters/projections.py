@@ -10,7 +10,7 @@ from common.runtime.clock import Clock
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.failures import Retryable
 from common.runtime.outbox import OutboxRow, insert
-from intake.domain import Receipt
+from intake.domain import Receipt, Wishes
 from intake.translate import cancellation, submission
 
 log = structlog.get_logger()
@@ -20,7 +20,8 @@ RECONCILE_MAX = 500
 """Contacts repeated at one go; the rest waits for the next one."""
 
 UNCONFIRMED = """
-SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_at_ms FROM contact c
+SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_at_ms, routing::text
+  FROM contact c
  WHERE state = 'accepted' AND accepted_at_ms < $1 AND repeated_at_ms < $1
    AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY accepted_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -114,4 +115,5 @@ def _resubmission(row: dict[str, object]) -> OutboxRow:
         replayed=False,
     )
     pairs = msgspec.json.decode(str(row["requirements"]), type=tuple[tuple[str, int], ...])
-    return submission(receipt, pool=str(row["pool"]), requirements=pairs, correlation_id="")
+    wishes = msgspec.json.decode(str(row["routing"]), type=Wishes)
+    return submission(receipt, pool=str(row["pool"]), requirements=pairs, correlation_id="", wishes=wishes)

@@ -16,7 +16,7 @@ SELECT shard, owner, renew_counter, EXISTS (
 """
 RENEW = """
 WITH me AS (
-  INSERT INTO router_instance VALUES ($1, 1)
+  INSERT INTO router_instance (instance_id, renew_counter, url) VALUES ($1, 1, $4)
   ON CONFLICT (instance_id) DO UPDATE SET renew_counter = router_instance.renew_counter + 1)
 UPDATE shard_lease l SET renew_counter = l.renew_counter + 1
   FROM unnest($2::int[], $3::bigint[]) AS mine(shard, epoch) WHERE l.shard = mine.shard AND l.epoch = mine.epoch
@@ -27,8 +27,9 @@ RETURNING l.shard
 class Leases:
     """What all routers share to agree on who owns what."""
 
-    def __init__(self, *, dsn: str, me: str) -> None:
+    def __init__(self, *, dsn: str, me: str, url: str = "") -> None:
         self._dsn = dsn
+        self._url = url
         self._me = me
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
@@ -42,7 +43,7 @@ class Leases:
     async def renew(self, epochs: dict[int, int]) -> set[int]:
         """Show that we live, for ourselves and for each shard under our epoch; returns the shards that are still ours."""
         connection = await self._open()
-        rows = await connection.fetch(RENEW, self._me, list(epochs), list(epochs.values()))
+        rows = await connection.fetch(RENEW, self._me, list(epochs), list(epochs.values()), self._url)
         return {row["shard"] for row in rows}
 
     async def break_open(self, shards: Sequence[int]) -> None:
