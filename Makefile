@@ -63,8 +63,8 @@ bench: $(INSTALLED) ## latency, throughput and takeover, as ratios measured in o
 bench-core: $(INSTALLED) ## the routing core alone: decisions a second beside a floor, growth, rebuild, memory, simulator
 	@$(BIN)/porchlight bench-core
 
-simulate-cases: $(INSTALLED) ## every queueing case of the project, with its known answer (minutes)
-	@$(BIN)/porchlight simulate --cases tests/data/queueing_cases.json
+simulate-cases: $(INSTALLED) ## queueing cases with known answers, reproduced (CASES=FILE for yours)
+	@$(BIN)/porchlight simulate --cases $(or $(CASES),docs/examples/cases.json)
 
 docs: $(INSTALLED) ## write the generated pages again
 	@$(BIN)/porchlight docs

@@ -11,7 +11,7 @@ from router.core.state import State, remember_ended
 from router.core.steps import join_step, plan
 from router.core.transitions import TRANSITIONS
 from router.core.values import ENDED, Agent, Contact, ContactState, Offer
-from router.core.waiting import put_waiting, take_waiting, wake_at
+from router.core.waiting import moments, put_waiting, take_waiting, wake_at
 
 HANDLE_MEMORY = 16
 """One conversation moves the mean handle time of its queue by this part of the difference."""
@@ -55,7 +55,8 @@ def release(
     if contact.state is ContactState.QUEUED:
         if not isinstance(output, outputs.Transferred):
             put_waiting(state, contact)
-        wake_at(state, contact, state.now_ms)  # a step or its life may have ended meanwhile
+        for at_ms in moments(state.queues[contact.queue_id], contact):
+            wake_at(state, contact, at_ms)  # its step or its life may have ended meanwhile, or the policy changed
     touch_agent(state, agent)
 
 

@@ -11,7 +11,7 @@ from router.core.staff import able_profiles, place_everybody
 from router.core.state import IDLE, State
 from router.core.steps import members, plan
 from router.core.values import Contact, ContactState, Queue
-from router.core.waiting import forget_demands, link_group, put_waiting, rate_of, take_waiting, wake_at
+from router.core.waiting import forget_demands, link_group, moments, put_waiting, rate_of, take_waiting, wake_at
 
 MOVES_MAX = 16
 """A contact that overflowed so often stays where it is."""
@@ -98,22 +98,6 @@ def _follow(state: State, contact: Contact, queue: Queue) -> None:
         wake_at(state, contact, at_ms)
 
 
-def moments(queue: Queue, contact: Contact) -> list[int]:
-    """When the policy has something to say about a waiting contact."""
-    policy = queue.policy
-    found = [contact.queued_at_ms + one.after_ms for one in policy.escalations]
-    found += [
-        contact.queued_at_ms + rule.when.waited_over_ms + 1
-        for rule in policy.overflow
-        if rule.when.waited_over_ms is not None
-    ]
-    if policy.ttl_ms is not None:
-        found.append(contact.accepted_at_ms + policy.ttl_ms)
-    if contact.step_ends_ms is not None:
-        found.append(contact.step_ends_ms)
-    return found
-
-
 def open_queue(state: State, told: inputs.QueueOpened, _decided: list[Output]) -> None:
     """The queue's hours began or ended."""
     if told.is_open:
@@ -132,13 +116,13 @@ def check_queues(state: State, decided: list[Output]) -> None:
         if contact is not None and contact.state is ContactState.QUEUED:
             _overflow(state, contact, decided, entering=True)
     dirty, state.dirty_queues = state.dirty_queues, {}
-    for queue_id in dirty:
+    for queue_id in sorted(dirty):
         queue = state.queues[queue_id]
         if any(_is_standing(rule.when) for rule in queue.policy.overflow):
             for contact in newest_first(state, queue_id):
                 if contact.state is ContactState.QUEUED and contact.queue_id == queue_id:
                     _overflow(state, contact, decided, entering=False)
-    for queue in state.queues.values():
+    for _, queue in sorted(state.queues.items()):
         if queue.policy.borrow is not None and (queue.queue_id in dirty or queue.policy.borrow.lender in dirty):
             _borrow(state, queue)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from router.core.queues import moments, study
+from router.core.queues import study
 from router.core.staff import count_staffed, place_agent, settle
 from router.core.state import State, set_timer
 from router.core.values import Agent, Contact, ContactState, Queue
-from router.core.waiting import demand_number, put_waiting, wake_at
+from router.core.waiting import demand_number, moments, put_waiting, wake_at
 
 
 def restore(
@@ -41,7 +41,9 @@ def _restore_agent(state: State, agent: Agent) -> None:
         set_timer(state, agent.premium_from_ms, "agent", agent.agent_id)
     if agent.resuming:
         state.resuming[agent.agent_id] = None
+    denial = agent.told_denial
     place_agent(state, agent)
+    agent.told_denial = denial  # what is to be said of it is said in the first step
     if agent.agent_id in state.slots:
         state.dirty_agents[agent.agent_id] = None
 
@@ -50,7 +52,8 @@ def _restore_contact(state: State, contact: Contact) -> None:
     state.contacts[contact.contact_id] = contact
     if contact.state is ContactState.QUEUED:
         put_waiting(state, contact)
-        _wake_waiting(state, contact)
+    for at_ms in moments(state.queues[contact.queue_id], contact):
+        wake_at(state, contact, at_ms)  # also of one that is with an agent now: it may have to wait again
     if contact.due_ms is not None:
         wake_at(state, contact, contact.due_ms)
     for offer in contact.offers:
@@ -58,8 +61,3 @@ def _restore_contact(state: State, contact: Contact) -> None:
             wake_at(state, contact, offer.expires_ms)
     for until_ms in contact.declined.values():
         wake_at(state, contact, until_ms)
-
-
-def _wake_waiting(state: State, contact: Contact) -> None:
-    for at_ms in moments(state.queues[contact.queue_id], contact):
-        wake_at(state, contact, at_ms)

@@ -74,10 +74,10 @@ def skip_unstaffed(state: State, profile: Profile, decided: list[Output]) -> Non
         group = state.group_at[low.bit_length() - 1]
         if not group.able & state.staffed:
             groups.append(group)
-    for group in groups:
-        for contact in members(state, group):
-            if contact.step < len(contact.steps) and not contact.steps[contact.step].even_unstaffed:
-                end_step(state, contact, decided, expired=False)
+    concerned = [contact for group in groups for contact in members(state, group)]
+    for contact in sorted(concerned, key=lambda one: one.contact_id):
+        if contact.step < len(contact.steps) and not contact.steps[contact.step].even_unstaffed:
+            end_step(state, contact, decided, expired=False)
 
 
 def members(state: State, group: Group) -> list[Contact]:

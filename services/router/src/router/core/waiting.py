@@ -7,7 +7,7 @@ from router.core.needs import both, either
 from router.core.room import demand_of
 from router.core.staff import able_profiles, name_agents, place_everybody
 from router.core.state import HEAP_SLACK, Entry, Group, GroupKey, State, free_number, set_timer
-from router.core.values import Contact, ContactState, Queue
+from router.core.values import Contact, Queue
 
 DEFAULT_ORDER = QueuePolicy().order
 """Most queues have it: decided without looking at its parts."""
@@ -212,9 +212,20 @@ def wake_at(state: State, contact: Contact, due_ms: int) -> None:
     set_timer(state, due_ms, "contact", contact.contact_id)
 
 
-def is_waiting(contact: Contact) -> bool:
-    """Whether the contact waits for an offer."""
-    return contact.state is ContactState.QUEUED
+def moments(queue: Queue, contact: Contact) -> list[int]:
+    """When the policy has something to say about a waiting contact."""
+    policy = queue.policy
+    found = [contact.queued_at_ms + one.after_ms for one in policy.escalations]
+    found += [
+        contact.queued_at_ms + rule.when.waited_over_ms + 1
+        for rule in policy.overflow
+        if rule.when.waited_over_ms is not None
+    ]
+    if policy.ttl_ms is not None:
+        found.append(contact.accepted_at_ms + policy.ttl_ms)
+    if contact.step_ends_ms is not None:
+        found.append(contact.step_ends_ms)
+    return found
 
 
 def _drop_group(state: State, group: Group) -> None:
