@@ -13,7 +13,7 @@ from porchlight.simulation.scenario import AgentSpec, Draw, QueueSpec, Scenario,
 AT_ONCE = Offers(auto_accept=True)
 TICKS = 1_000_000
 """Ticks of the core's clock in one unit of time, so that rounding is far below any figure."""
-CONTACTS, CONTACTS_MAX = 3_000, 60_000
+CONTACTS, CONTACTS_MAX = 2_000, 50_000
 """Measured contacts of one replication: so many, more when the system is slow to forget, at most so many."""
 REPLICATIONS = 20
 
@@ -90,7 +90,7 @@ def steady(
         queues={name: QueueSpec(policy=policy) for name, policy in queues.items()},
         agents=tuple(agents),
         arrivals=tuple(streams),
-        contacts=min(CONTACTS_MAX, max(CONTACTS, round(2.5 * memory))),
+        contacts=min(CONTACTS_MAX, max(CONTACTS, round(1.5 * memory))),
         warm_up=min(CONTACTS_MAX // 4, round(500 + 3 * count + 2 * memory)),
         start_busy=True,
         threshold=threshold,

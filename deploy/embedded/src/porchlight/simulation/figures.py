@@ -70,7 +70,6 @@ def rows(scenario: Scenario, tally: Tally) -> dict[str, Row]:
     found = {name: of_kind(kind, scenario.threshold, tally.span) for name, kind in tally.kinds.items()}
     found["all"] = of_kind(_together(list(tally.kinds.values())), scenario.threshold, tally.span)
     span = tally.span * tally.ticks or 1.0
-    found["all"]["mean_queue"] = tally.queue_area / span
     found["all"]["lost_lines"] = tally.lost_lines
     busy, there = 0.0, 0
     for name, crew in tally.crews.items():

@@ -34,13 +34,10 @@ class Crew:
 
 @dataclass(slots=True)
 class Tally:
-    """One replication. `span`: measured time in units, of `ticks` each; `queue_area`: waiting contacts summed over it, in
-    ticks.
-    """
+    """One replication. `span`: measured time in units, of `ticks` each."""
 
     kinds: dict[str, Kind]
     crews: dict[str, Crew]
     ticks: int
     span: float = 0.0
-    queue_area: int = 0
     lost_lines: int = 0

@@ -1,7 +1,9 @@
 """One replication: events in virtual time, told to the router's core, and what it decides played out."""
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Any
 
 from porchlight.simulation.draws import arrival_times, draws, generator, uniforms
 from porchlight.simulation.scenario import AgentSpec, Scenario
@@ -39,11 +41,19 @@ class World:
         self._busy_since: dict[str, int] = {}
         self._seq: dict[str, int] = {}
         self._session: dict[str, int] = {}
-        self._waiting, self._waiting_since = 0, 0
         self._measured_from: int | None = 0 if scenario.warm_up == 0 else None
         self._measured_to: int | None = None
         self._numbers = 0
         self._open_measured = 0
+        self._hear: dict[type[Any], Callable[[Any], None]] = {
+            outputs.Offered: self._offered,
+            outputs.Accepted: self._accepted,
+            outputs.Completed: self._completed,
+            outputs.Requeued: self._requeued,
+            outputs.Abandoned: self._abandoned,
+            outputs.Overflowed: self._blocked,
+            outputs.Expired: self._blocked,
+        }
         self._lots = generator(*self._seed, 700)
         self._left = scenario.contacts or 0
         self._is_measuring = scenario.warm_up == 0
@@ -271,23 +281,11 @@ class World:
 
     def _tell(self, told: inputs.Input) -> None:
         state = self._state
+        hear = self._hear
         for output in decide(state, told, self._now):
-            kind = type(output)
-            if kind is outputs.Queued:
-                self._wait(1)
-            elif kind is outputs.Offered:
-                self._offered(output)  # type: ignore[arg-type]
-            elif kind is outputs.Accepted:
-                self._accepted(output)  # type: ignore[arg-type]
-            elif kind is outputs.Completed:
-                self._freed(output.agent_id)  # type: ignore[union-attr]
-                self._contact.pop(output.contact_id, None)  # type: ignore[union-attr]
-            elif kind is outputs.Abandoned:
-                self._abandoned(output.contact_id)  # type: ignore[union-attr]
-            elif kind in _LEAVES:
-                self._blocked(output.contact_id)  # type: ignore[union-attr]
-            elif kind in _BACK:
-                self._back(output)  # type: ignore[arg-type]
+            heard = hear.get(type(output))
+            if heard is not None:
+                heard(output)
         if state.to_score:
             self._score()
         if len(state.touched_contacts) > _NOTES_MAX:
@@ -303,11 +301,9 @@ class World:
 
     def _offered(self, output: outputs.Offered) -> None:
         contact = self._state.contacts[output.contact_id]
-        if (contact.holding is None and len(contact.offers) <= 1) or contact.holding is not None:
-            self._wait(-1)
-        _, number, spec = self._crew_of[output.agent_id]
         if contact.holding is None:
             delay = 0.0
+            _, number, spec = self._crew_of[output.agent_id]
             if spec.answers_after is not None:
                 source = generator(*self._seed, 600, number, output.attempt, self._numbers)
                 delay = next(draws(spec.answers_after, source))
@@ -328,22 +324,20 @@ class World:
         speed = self._crew_of[agent][2].speed
         self._after(handle / speed, FINISH, (name, agent, output.attempt))
 
+    def _completed(self, output: outputs.Completed) -> None:
+        self._freed(output.agent_id)
+        self._contact.pop(output.contact_id, None)
+
     def _freed(self, agent: str) -> None:
         self._busy[agent] -= 1
         if self._busy[agent] == 0:
             self._change_busy(agent, -1)
 
-    def _back(self, output: outputs.AttemptDecision) -> None:
-        contact = self._state.contacts.get(output.contact_id)
-        if isinstance(output, outputs.Requeued):
-            self._freed(output.agent_id)
-            self._wait(1)
-        elif contact is None or contact.state is ContactState.QUEUED:
-            self._wait(1)
+    def _requeued(self, output: outputs.Requeued) -> None:
+        self._freed(output.agent_id)
 
-    def _abandoned(self, name: str) -> None:
-        self._wait(-1)
-        place, came, counted, _ = self._contact.pop(name)
+    def _abandoned(self, output: outputs.Abandoned) -> None:
+        place, came, counted, _ = self._contact.pop(output.contact_id)
         stream, _, _, _, chances, _ = self._streams[place]
         if counted:
             self._tally.kinds[stream.name].given_up.append((self._now - came) / self._ticks)
@@ -351,18 +345,11 @@ class World:
         if stream.retry is not None and next(chances) < stream.retry.share:
             self._after(stream.retry.after, RETRY, (place,))
 
-    def _blocked(self, name: str) -> None:
-        self._wait(-1)
-        place, _, counted, _ = self._contact.pop(name)
+    def _blocked(self, output: outputs.ContactDecision) -> None:
+        place, _, counted, _ = self._contact.pop(output.contact_id)
         if counted:
             self._tally.kinds[self._streams[place][0].name].blocked += 1
             self._open_measured -= 1
-
-    def _wait(self, change: int) -> None:
-        if self._is_measuring:
-            self._tally.queue_area += self._waiting * (self._now - self._waiting_since)
-        self._waiting_since = self._now
-        self._waiting += change
 
     def _change_busy(self, agent: str, change: int) -> None:
         crew, number, _ = self._crew_of[agent]
@@ -382,14 +369,13 @@ class World:
         crew.area_squared += crew.busy * area
 
     def _open_measurement(self) -> None:
-        self._measured_from = self._waiting_since = self._now
+        self._measured_from = self._now
         self._is_measuring = True
         for crew in self._tally.crews.values():
             crew.since = self._now
 
     def _close_measurement(self, at: int) -> None:
         self._now = at
-        self._wait(0)
         begin = self._measured_from or 0
         for agent, (crew, number, _) in self._crew_of.items():
             if self._busy[agent]:
@@ -403,5 +389,3 @@ class World:
 
 _NOTES_MAX = 1_000
 """What the core notes for a shell is thrown away this often."""
-_LEAVES = frozenset({outputs.Overflowed, outputs.Expired, outputs.Cancelled})
-_BACK = frozenset({outputs.Declined, outputs.TimedOut, outputs.Rescinded, outputs.Requeued, outputs.Transferred})

@@ -57,7 +57,11 @@ def release(
             put_waiting(state, contact)
         for at_ms in moments(state.queues[contact.queue_id], contact):
             wake_at(state, contact, at_ms)  # its step or its life may have ended meanwhile, or the policy changed
-    touch_agent(state, agent)
+    state.touched_agents[agent.agent_id] = agent
+    if state.freed is None and agent.agent_id not in state.slots:
+        state.freed = agent  # it may be asked at once: see `everyday`
+    elif state.freed is not agent:
+        touch_agent(state, agent)
 
 
 def finish_conversation(state: State, contact: Contact, decided: list[Output], *, actor: str, command_id: str) -> None:

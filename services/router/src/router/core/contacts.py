@@ -74,7 +74,10 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
         )
         return
     decided.append(_queued(contact))
-    enter_queue(state, contact, contact.queue_id, decided)
+    if queue.queue_id in state.calm and not contact.named_agent and state.newcomer is None:
+        state.newcomer = contact  # it may never have to wait: see `everyday`
+    else:
+        enter_queue(state, contact, contact.queue_id, decided)
 
 
 def shared_out(state: State, told: inputs.ContactArrived) -> str:
@@ -133,10 +136,15 @@ def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, de
 
 def offer(state: State, contact: Contact, agent: Agent, decided: list[Output]) -> None:
     """Reserve capacity and ask; ask several at a time where the queue says so."""
-    group, entry = state.place_of[contact.contact_id]
-    policy = state.queues[contact.queue_id].policy.offers
-    score = group.rate * state.now_ms - entry[1] if state.is_plain else score_now(state, contact, state.now_ms)
+    group = state.place_of[contact.contact_id][0]
+    score = score_now(state, contact, state.now_ms)
     take_waiting(state, contact)
+    offer_at(state, contact, agent, group, score, decided)
+
+
+def offer_at(state: State, contact: Contact, agent: Agent, group: Group, score: int, decided: list[Output]) -> None:
+    """The same for a contact that waits nowhere (any more) and belongs into `group`."""
+    policy = state.queues[contact.queue_id].policy.offers
     _offer_to(state, contact, agent, group, score, decided)
     if policy.auto_accept or agent.auto_accept:
         accept(state, contact, contact.offers[0], "", decided)

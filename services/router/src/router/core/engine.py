@@ -10,6 +10,7 @@ from router.core.bursts import release_bursts
 from router.core.changes import touch_agent
 from router.core.commands import answer, resume_waiting
 from router.core.contacts import arrive, call_back, cancel, offer, run_out
+from router.core.everyday import decide_everyday
 from router.core.invariants import check_touched
 from router.core.matching import next_match
 from router.core.outputs import Output
@@ -47,6 +48,8 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
         _ring(state, decided)
     if state.resuming:
         resume_waiting(state, decided)
+    if state.newcomer is not None or state.freed is not None:
+        decide_everyday(state, decided)
     for _ in range(ROUNDS_MAX):
         while state.dirty_agents or state.dirty_groups:
             found = next_match(state)

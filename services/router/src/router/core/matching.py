@@ -38,10 +38,6 @@ def _only_candidate(state: State) -> tuple[Contact, Agent] | None:
     candidate = first_contact_for(state, agent_id)
     if candidate is not None:
         contact, group = candidate
-        only = state.agents[agent_id]
-        alone = len(state.slots) == 1 and not state.keeps_headroom
-        if alone and not only.is_timed and state.demands[group.demand].fair is None:
-            return contact, only
         agent = choose(state, contact, group)
         if agent is not None:
             return contact, agent
@@ -78,11 +74,13 @@ def _first_candidate(state: State) -> tuple[Contact, Agent] | None:
 
 
 def first_contact_for(state: State, agent_id: str) -> tuple[Contact, Group] | None:
-    """The contact that the agent should get: the first in order of all that it can serve, in whatever queue."""
+    """The contact that the agent should get, where it is found with room now."""
     slot = state.slots.get(agent_id)
-    if slot is None:
-        return None
-    profile, room, _, _ = slot
+    return None if slot is None else first_contact(state, slot[0], slot[1], agent_id)
+
+
+def first_contact(state: State, profile: Profile, room: int, agent_id: str) -> tuple[Contact, Group] | None:
+    """The first contact in order of all that an agent of the profile with this room can serve, in whatever queue."""
     left = profile.able & state.waiting
     best: tuple[Rank, Contact, Group] | None = None
     while left:

@@ -112,6 +112,8 @@ class State:
     dirty_queues: dict[str, None] = field(default_factory=dict)
     dirty_groups: dict[int, None] = field(default_factory=dict)
     dirty_agents: dict[str, None] = field(default_factory=dict)
+    newcomer: Contact | None = None
+    freed: Agent | None = None
     resuming: dict[str, None] = field(default_factory=dict)
     entered: dict[str, None] = field(default_factory=dict)
     to_score: dict[str, None] = field(default_factory=dict)
