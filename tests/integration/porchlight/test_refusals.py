@@ -329,6 +329,15 @@ async def test_what_is_not_there_is_a_problem_too(edge: Edge, service: str) -> N
 
 
 @pytest.mark.parametrize("service", ["intake", "router", "presence", "reporting"])
+async def test_every_operation_names_the_credential_that_it_asks_for(edge: Edge, service: str) -> None:
+    description = edge.send(service, "GET", "/openapi.json").json()
+
+    operations = [operation for path in description["paths"].values() for operation in path.values()]
+    assert description["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    assert operations and all(operation.get("security") == [{"HTTPBearer": []}] for operation in operations)
+
+
+@pytest.mark.parametrize("service", ["intake", "router", "presence", "reporting"])
 async def test_every_operation_documents_its_problems_with_examples(edge: Edge, service: str) -> None:
     description = edge.send(service, "GET", "/openapi.json").json()
 

@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from common.contracts.policies import Need, Offers, QueuePolicy
+from common.contracts.policies import Need, Offers, Order, QueuePolicy
 from porchlight.simulation.cases import erlang_c
 from porchlight.simulation.scenario import Scenario
 from porchlight.simulation.world import World
@@ -154,7 +154,6 @@ def _complete(agent: str, contact_id: str, attempt: int) -> inputs.AgentAsked:
 
 def run(*, json_to: Path | None, console: Console) -> None:
     """Measure everything, show it, and write it to `json_to`."""
-    gc.disable()  # as the router does once it is loaded; nothing in the core makes cycles
     sizes = [_size(waiting, agents) for waiting, agents in SIZES]
     found = {
         "python": platform.python_version(),
@@ -162,6 +161,7 @@ def run(*, json_to: Path | None, console: Console) -> None:
         "sizes": sizes,
         "growth": sizes[-1]["step_us"] / sizes[0]["step_us"],
         "rebuild": _rebuild(*SIZES[-1]),
+        "policy_change": _policy_change(*SIZES[-1]),
         "memory": _memory(*SIZES[-1]),
         "simulator": _simulator(),
     }
@@ -172,6 +172,8 @@ def run(*, json_to: Path | None, console: Console) -> None:
 
 def _size(waiting: int, agents: int) -> dict[str, float]:
     whole, bare, floor = Subject(waiting, agents, step), Subject(waiting, agents, decide), Floor(waiting)
+    gc.collect()
+    gc.freeze()  # as a shard does after its rebuild
     best = {"step": float("inf"), "decide": float("inf"), "floor": float("inf")}
     source = Random(11)  # noqa: S311 # the same every time
     for _ in range(ROUNDS):
@@ -182,6 +184,7 @@ def _size(waiting: int, agents: int) -> dict[str, float]:
             taken["step"] += whole.decide(chosen)
             taken["decide"] += bare.decide(chosen)
         best = {name: min(best[name], taken[name]) for name in best}
+    gc.unfreeze()
     each_us = {name: value / (CHUNK * CHUNKS) * 1e6 for name, value in best.items()}
     return {
         "waiting": waiting,
@@ -214,6 +217,22 @@ def _rebuild(waiting: int, agents: int) -> dict[str, float]:
         best = min(best, perf_counter() - started)
     assert len(again.place_of) == len(state.place_of), "the rebuilt state is another one"
     return {"contacts": len(contacts), "agents": len(crew), "seconds": best}
+
+
+def _policy_change(waiting: int, agents: int) -> dict[str, float]:
+    """A new policy for the queue in which all of them wait: the time of the one step in which they follow it."""
+    subject = Subject(waiting, agents, decide)
+    best = float("inf")
+    for version in range(2, 2 + ROUNDS):
+        order = Order(method="slack" if version % 2 else "priority")
+        policy = QueuePolicy(offers=Offers(auto_accept=True), order=order, ttl_ms=version * 10**9)
+        changed = msgspec.structs.replace(_queue(policy), version=version)
+        started = perf_counter()
+        decide(subject.state, inputs.QueueSet(queue=changed), subject.state.now_ms)
+        best = min(best, perf_counter() - started)
+        subject._forget()
+    assert len(subject.state.place_of) == waiting, "contacts were lost"
+    return {"waiting": waiting, "seconds": best}
 
 
 def _memory(waiting: int, agents: int) -> dict[str, float]:
@@ -292,10 +311,12 @@ def _show(found: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     rebuild, memory, simulator = found["rebuild"], found["memory"], found["simulator"]
+    waiting = found["policy_change"]
     console.print(f"largest to smallest: {found['growth']:.2f} times the time of a decision")
     console.print(
         f"rebuild of {rebuild['contacts']:,} contacts, {rebuild['agents']:,} agents: {rebuild['seconds']:.2f} s"
     )
+    console.print(f"policy change for {waiting['waiting']:,} waiting contacts: {waiting['seconds']:.2f} s")
     console.print(
         f"memory: {memory['bytes_per_waiting_contact']:,.0f} bytes a waiting contact,"
         f" {memory['bytes_per_agent_with_a_contact']:,.0f} an agent"

@@ -119,7 +119,7 @@ def seats(path: Path, day: str) -> list[Seat]:
             start = seconds(row["ser_start"])
             served.setdefault(row["server"], []).append((start, start + int(row["ser_time"])))
     found = []
-    for server in sorted(served):
+    for server in sorted(set(served) - {"NO_SERVER"}):
         spans: list[tuple[int, int]] = []
         for start, end in sorted(served[server]):
             if spans and start - spans[-1][1] <= GAP_S:

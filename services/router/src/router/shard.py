@@ -1,6 +1,7 @@
 """One reign over one shard: read, decide in memory, commit in one statement, then publish."""
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -74,6 +75,7 @@ class Shard:
         """Reign. Raises `Fenced`, `Diverged` or `Retryable`: then memory is worth nothing any more."""
         self._state = await self._ledger.rebuild(now_ms=self._clock.now_ms())
         check(self._state)
+        gc.freeze()  # it lives as long as the reign: looking through it for cycles again and again would be in vain
         self.is_ready = True
         reader = await self._bus.reader(self.reign.offsets, at_once=True)
         try:

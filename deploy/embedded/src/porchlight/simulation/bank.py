@@ -42,7 +42,7 @@ def recorded(path: Path, day: str) -> Recorded:
 
 
 def bank_day(path: Path, day: str, *, seed: int, replications: int) -> Scenario:
-    """The day as a scenario. Replications differ only in the patience of those who were answered: nobody recorded it.
+    """The day as a scenario. Seeds differ only in the patience of those who were answered: nobody recorded it.
 
     Who was answered after w seconds was willing to wait longer than w; with exponential patience of mean m per type
     (all waiting divided by all who hung up) that is w + Exp(m).

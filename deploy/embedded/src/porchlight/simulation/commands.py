@@ -40,9 +40,8 @@ def simulate_day(
 ) -> None:
     """Play a recorded day, beside what was recorded."""
     was = recorded(path, day)
-    found = _show(
-        bank_day(path, day, seed=seed, replications=replications), json_to=json_to, plot_to=plot_to, console=console
-    )
+    days = [bank_day(path, day, seed=seed + number, replications=replications) for number in range(replications)]
+    found = _show(days[0], json_to=json_to, plot_to=plot_to, console=console, each=days)
     beside = Table(title=f"{day}: {was.calls} calls that wanted an agent")
     for column in ("", "recorded", "simulated"):
         beside.add_column(column, justify="right")
@@ -108,11 +107,19 @@ def compare(
         json_to.write_bytes(msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=1) + b"\n")
 
 
-def _show(scenario: Scenario, *, json_to: Path | None, plot_to: Path | None, console: Console) -> showing.Summary:
+def _show(
+    scenario: Scenario,
+    *,
+    json_to: Path | None,
+    plot_to: Path | None,
+    console: Console,
+    each: Sequence[Scenario] | None = None,
+) -> showing.Summary:
+    """Play the scenario, or `each` of them once, and show what came of it."""
     if plot_to is not None and plot_to.suffix not in showing.PICTURES:
         raise Trouble(f"--plot writes {' or '.join(showing.PICTURES)}, not {plot_to.name}")
     with _progress(console) as told:
-        rows = _rows(scenario, told)
+        rows = _rows(scenario, told, each=each)
     found = summary(rows, LEVEL)
     console.print(showing.table(scenario, found))
     if json_to is not None:
@@ -122,9 +129,12 @@ def _show(scenario: Scenario, *, json_to: Path | None, plot_to: Path | None, con
     return found
 
 
-def _rows(scenario: Scenario, told: Callable[[int, int], None]) -> Sequence[dict[str, Row]]:
+def _rows(
+    scenario: Scenario, told: Callable[[int, int], None], *, each: Sequence[Scenario] | None = None
+) -> Sequence[dict[str, Row]]:
     rows = []
-    for row in play_all([(scenario, number) for number in range(scenario.replications)]):
+    worlds = each or [scenario] * scenario.replications
+    for row in play_all([(world, number) for number, world in enumerate(worlds)]):
         rows.append(row)
         told(len(rows), scenario.replications)
     return rows

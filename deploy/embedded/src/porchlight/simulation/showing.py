@@ -22,6 +22,8 @@ SHOWN = {
     "lost_lines": "lost lines",
 }
 """Figures that people look at first."""
+CREWS_SHOWN_MAX = 12
+"""With more crews than this only contacts are shown; the JSON has all."""
 PICTURES = (".png", ".svg")
 
 
@@ -32,7 +34,10 @@ def table(scenario: Scenario, found: Summary) -> Table:
     shown.add_column("")
     for label in SHOWN.values():
         shown.add_column(label, justify="right")
+    crews = sum(who.startswith("crew ") for who in found)
     for who, row in found.items():
+        if who.startswith("crew ") and crews > CREWS_SHOWN_MAX:
+            continue
         if any(name in row for name in SHOWN):
             shown.add_row(who, *(_cell(row.get(name)) for name in SHOWN))
     return shown
