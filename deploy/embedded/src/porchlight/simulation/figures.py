@@ -52,6 +52,19 @@ def controlled(values: Sequence[float], controls: Sequence[Sequence[float]], lev
     return Figure(mean=float(weights[0]), half=student(level, freedom) * error, level=level, values=tuple(values))
 
 
+def rare(events: Sequence[float], trials: Sequence[float], level: float) -> tuple[float, float]:
+    """Middle and half width of a score interval (Wilson 1927) for a share, with events that come in clumps: their number
+    over the replications varies by more than chance would have it, and counts for less by as much.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    total, every = sum(events), sum(trials)
+    clump = max(1.0, stdev(events) ** 2 / fmean(events)) if total else 1.0
+    weight = z**2 * clump
+    middle = (total + weight / 2) / (every + weight)
+    half = sqrt(weight * (total * (1 - total / every) + weight / 4)) / (every + weight)
+    return middle, half
+
+
 def student(level: float, freedom: int) -> float:
     """The two-sided quantile of Student's t: the series of Abramowitz and Stegun 26.7.5, good to 1e-3 from 9 degrees on."""
     x = NormalDist().inv_cdf((1 + level) / 2)

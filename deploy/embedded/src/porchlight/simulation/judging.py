@@ -11,7 +11,7 @@ from zlib import crc32
 from porchlight.home import Trouble
 from porchlight.simulation.cases import Check, Trial, UnknownCase
 from porchlight.simulation.families import trials_of
-from porchlight.simulation.figures import Row, controlled
+from porchlight.simulation.figures import Row, controlled, rare
 from porchlight.simulation.running import play_all
 from porchlight.simulation.scenario import Scenario
 
@@ -137,8 +137,14 @@ def _judge(trial: Trial, check: Check, found: Sequence[dict[str, Row]], checks: 
     controls = [trial.controls(rows) for rows in found]
     estimate = controlled([check.measure(rows) for rows in found], controls, level)
     reference = check.half95 * NormalDist().inv_cdf((1 + level) / 2) / Z95
-    half = (estimate.half**2 + reference**2) ** 0.5 + DIGITS / 2 * max(1.0, abs(check.exact))
-    low, high = estimate.mean - half, estimate.mean + half
+    mean, half = estimate.mean, estimate.half
+    if check.counted is not None:
+        name, factor = check.counted
+        middle, wide = rare([rows["all"][name] for rows in found], [rows["all"]["arrived"] for rows in found], level)
+        if half < wide * factor:
+            mean, half = middle * factor, wide * factor
+    half = (half**2 + reference**2) ** 0.5 + DIGITS / 2 * max(1.0, abs(check.exact))
+    low, high = mean - half, mean + half
     return Judged(
         name=check.name,
         exact=check.exact,
