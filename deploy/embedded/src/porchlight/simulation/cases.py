@@ -13,8 +13,9 @@ from porchlight.simulation.scenario import AgentSpec, Draw, QueueSpec, Scenario,
 AT_ONCE = Offers(auto_accept=True)
 TICKS = 1_000_000
 """Ticks of the core's clock in one unit of time, so that rounding is far below any figure."""
-CONTACTS, CONTACTS_MAX = 1_800, 25_000
-"""Measured contacts of one replication: so many, more when the system is slow to forget, at most so many."""
+CONTACTS, ENOUGH, CONTACTS_MAX = 1_800, 4_500, 25_000
+"""Measured contacts of one replication: at least the first, 45 an agent up to the second, more when the system is slow to
+forget, at most the third."""
 REPLICATIONS = 20
 
 Rows = Mapping[str, Row]
@@ -99,7 +100,7 @@ def steady(
         queues={name: QueueSpec(policy=policy) for name, policy in queues.items()},
         agents=tuple(agents),
         arrivals=tuple(streams),
-        contacts=min(CONTACTS_MAX, max(CONTACTS, 45 * count, round(1.3 * memory))),
+        contacts=min(CONTACTS_MAX, max(CONTACTS, min(45 * count, ENOUGH), round(1.3 * memory))),
         warm_up=min(CONTACTS_MAX // 2, round(400 + 2 * count + 2 * memory)),
         start_busy=True,
         threshold=threshold,
