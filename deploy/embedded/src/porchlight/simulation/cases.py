@@ -16,7 +16,7 @@ TICKS = 1_000_000
 CONTACTS, ENOUGH, CONTACTS_MAX = 1_800, 4_500, 25_000
 """Measured contacts of one replication: at least the first, 45 an agent up to the second, more when the system is slow to
 forget, at most the third."""
-REPLICATIONS = 20
+REPLICATIONS = 14
 
 Rows = Mapping[str, Row]
 Measure = Callable[[Rows], float]
