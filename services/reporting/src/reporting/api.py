@@ -27,6 +27,8 @@ class Summary(BaseModel):
     answered: int
     abandoned: int
     cancelled: int
+    expired: int
+    overflowed: int
     waiting: int
     service_level: float | None
     service_level_ms: int

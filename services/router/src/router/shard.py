@@ -149,8 +149,9 @@ class Shard:
     async def _score(self) -> Decided:
         """Ask the scorers, each within its budget; who is late or fails is not waited for."""
         decided: Decided = []
-        for contact_id in list(self._state.to_score):
-            given = await ask_scorer(self._state, contact_id, self._scorers)
+        asked = list(self._state.to_score)
+        answers = await asyncio.gather(*(ask_scorer(self._state, one, self._scorers) for one in asked))
+        for contact_id, given in zip(asked, answers, strict=True):
             now_ms = self._clock.now_ms()
             if given is not None:
                 decided.extend((output, now_ms) for output in step(self._state, given, now_ms))

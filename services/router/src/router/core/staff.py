@@ -9,6 +9,8 @@ from router.core.room import HOURS_REASONS, obstacle, refilled_ms
 from router.core.state import HEAP_SLACK, Group, Profile, State, free_number, set_timer
 from router.core.values import Agent
 
+NAMED_MAX = 50_000
+"""Names that contacts ask for and that are remembered; beyond it only those that some group asks for still are."""
 EMPTY_PROFILES_MAX = 256
 """Profiles without a member that are kept; beyond it all of them go."""
 
@@ -140,6 +142,8 @@ def room_of(state: State, agent: Agent) -> int:
 
 def name_agents(state: State, need: Need) -> None:
     """Agents who are asked for by name get profiles of their own."""
+    if len(state.named) > NAMED_MAX:
+        state.named = {name for group in state.groups.values() for name in named_agents(group.key[2])}
     for name in named_agents(need):
         if name not in state.named:
             state.named.add(name)
