@@ -25,7 +25,7 @@ from router.core.values import Agent, Contact, Queue
 
 SIZES = ((1_000, 200), (10_000, 2_000), (100_000, 20_000))
 SKILLS, SKILLS_OF_AN_AGENT = 50, 3
-CHUNK, CHUNKS, ROUNDS = 100, 20, 5
+CHUNK, CHUNKS, ROUNDS = 100, 15, 9
 """Decisions timed at a stretch, stretches in a round, rounds of which the best counts."""
 PAGE_BYTES = 4_096
 SIMULATED = {"inputs": {"servers": 12, "arrival_rate": 4.2, "service_rate": 0.5}, "outputs": {}}
@@ -154,7 +154,7 @@ def _complete(agent: str, contact_id: str, attempt: int) -> inputs.AgentAsked:
 
 def run(*, json_to: Path | None, console: Console) -> None:
     """Measure everything, show it, and write it to `json_to`."""
-    sizes = [_size(waiting, agents) for waiting, agents in SIZES]
+    sizes = _sizes()
     found = {
         "python": platform.python_version(),
         "msgspec": msgspec.__version__,
@@ -170,21 +170,27 @@ def run(*, json_to: Path | None, console: Console) -> None:
     _show(found, console)
 
 
-def _size(waiting: int, agents: int) -> dict[str, float]:
-    whole, bare, floor = Subject(waiting, agents, step), Subject(waiting, agents, decide), Floor(waiting)
+def _sizes() -> list[dict[str, float]]:
+    """All sizes side by side, stretch by stretch, so that what else the machine does hits them alike."""
+    tables = [(Subject(w, a, step), Subject(w, a, decide), Floor(w)) for w, a in SIZES]
     gc.collect()
     gc.freeze()  # as a shard does after its rebuild
-    best = {"step": float("inf"), "decide": float("inf"), "floor": float("inf")}
+    best = [{"step": float("inf"), "decide": float("inf"), "floor": float("inf")} for _ in SIZES]
     source = Random(11)  # noqa: S311 # the same every time
     for _ in range(ROUNDS):
-        taken = dict.fromkeys(best, 0.0)
+        taken = [dict.fromkeys(one, 0.0) for one in best]
         for _ in range(CHUNKS):
-            chosen = source.sample(whole.agents, CHUNK)
-            taken["floor"] += floor.decide(chosen)
-            taken["step"] += whole.decide(chosen)
-            taken["decide"] += bare.decide(chosen)
-        best = {name: min(best[name], taken[name]) for name in best}
+            for (whole, bare, floor), times in zip(tables, taken, strict=True):
+                chosen = source.sample(whole.agents, CHUNK)
+                times["floor"] += floor.decide(chosen)
+                times["step"] += whole.decide(chosen)
+                times["decide"] += bare.decide(chosen)
+        best = [{name: min(one[name], times[name]) for name in one} for one, times in zip(best, taken, strict=True)]
     gc.unfreeze()
+    return [_ratios(waiting, agents, one) for (waiting, agents), one in zip(SIZES, best, strict=True)]
+
+
+def _ratios(waiting: int, agents: int, best: dict[str, float]) -> dict[str, float]:
     each_us = {name: value / (CHUNK * CHUNKS) * 1e6 for name, value in best.items()}
     return {
         "waiting": waiting,
@@ -206,6 +212,8 @@ def _rebuild(waiting: int, agents: int) -> dict[str, float]:
     read_contact, read_agent = msgspec.json.Decoder(Contact).decode, msgspec.json.Decoder(Agent).decode
     best = float("inf")
     for _ in range(ROUNDS):
+        gc.collect()
+        gc.disable()  # as the ledger does
         started = perf_counter()
         again = restore(
             queues=list(state.queues.values()),
@@ -215,6 +223,7 @@ def _rebuild(waiting: int, agents: int) -> dict[str, float]:
             now_ms=state.now_ms,
         )
         best = min(best, perf_counter() - started)
+        gc.enable()
     assert len(again.place_of) == len(state.place_of), "the rebuilt state is another one"
     return {"contacts": len(contacts), "agents": len(crew), "seconds": best}
 

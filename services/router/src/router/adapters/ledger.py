@@ -1,6 +1,7 @@
 """The ledger on PostgreSQL: one raw connection that holds the shard's lock, one statement a batch."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,13 +57,17 @@ class PostgresLedger:
         contacts = await self._connection.fetch(
             "SELECT doc FROM contact WHERE shard = $1 AND ended_at_ms IS NULL ORDER BY contact_id", self._shard
         )
-        return restore(
-            queues=[_queue(row) for row in queues],
-            agents=[_AGENT.decode(row["doc"]) for row in agents],
-            contacts=[_CONTACT.decode(row["doc"]) for row in contacts],
-            ended={row["contact_id"]: row["ended_at_ms"] for row in ended},
-            now_ms=now_ms,
-        )
+        gc.disable()  # a hundred thousand new values would be looked through for cycles again and again
+        try:
+            return restore(
+                queues=[_queue(row) for row in queues],
+                agents=[_AGENT.decode(row["doc"]) for row in agents],
+                contacts=[_CONTACT.decode(row["doc"]) for row in contacts],
+                ended={row["contact_id"]: row["ended_at_ms"] for row in ended},
+                now_ms=now_ms,
+            )
+        finally:
+            gc.enable()
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
         """See `router.ports.Ledger`."""

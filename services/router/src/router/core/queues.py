@@ -11,7 +11,16 @@ from router.core.staff import able_profiles, place_everybody
 from router.core.state import IDLE, State
 from router.core.steps import members, plan
 from router.core.values import Contact, ContactState, Queue
-from router.core.waiting import forget_demands, link_group, moments, put_waiting, rate_of, take_waiting, wake_at
+from router.core.waiting import (
+    forget_demands,
+    link_group,
+    moments,
+    put_all_waiting,
+    rate_of,
+    take_all_waiting,
+    take_waiting,
+    wake_at,
+)
 
 MOVES_MAX = 16
 """A contact that overflowed so often stays where it is."""
@@ -24,14 +33,7 @@ def set_queue(state: State, told: inputs.QueueSet, _decided: list[Output]) -> No
     known = state.queues.get(queue.queue_id)
     if known is not None and known.version >= queue.version:
         return
-    waiting = [
-        one
-        for group in list(state.groups.values())
-        if group.queue_id == queue.queue_id
-        for one in members(state, group)
-    ]
-    for contact in waiting:
-        take_waiting(state, contact)
+    waiting = take_all_waiting(state, queue.queue_id)
     state.queues[queue.queue_id] = queue
     study(state)
     if known is not None:
@@ -39,7 +41,7 @@ def set_queue(state: State, told: inputs.QueueSet, _decided: list[Output]) -> No
         place_everybody(state)
     for contact in waiting:
         _follow(state, contact, queue)
-        put_waiting(state, contact)
+    put_all_waiting(state, waiting)
     relink_borrowers(state, queue.queue_id)
     for group in state.groups.values():
         if group.waiting:
@@ -82,7 +84,7 @@ def _asks_nothing(queue: Queue) -> bool:
 
 def _follow(state: State, contact: Contact, queue: Queue) -> None:
     """The waiting contact under the new policy: its place in the plan is kept as far as the plan has one."""
-    steps = plan(queue, contact)
+    steps = plan(queue, contact) if contact.steps or queue.queue_id not in state.calm or contact.named_agent else ()
     if steps != contact.steps:
         contact.steps = steps
         contact.step = min(contact.step, len(steps))
@@ -93,7 +95,6 @@ def _follow(state: State, contact: Contact, queue: Queue) -> None:
     contact.units = queue.policy.capacity.units.get(contact.channel) or contact.units
     contact.escalated = min(contact.escalated, len(queue.policy.escalations))
     state.touched_contacts[contact.contact_id] = contact
-    wake_at(state, contact, state.now_ms)
     for at_ms in moments(queue, contact):
         wake_at(state, contact, at_ms)
 

@@ -6,7 +6,7 @@ from router.core.queues import study
 from router.core.staff import count_staffed, place_agent, settle
 from router.core.state import State, set_timer
 from router.core.values import Agent, Contact, ContactState, Queue
-from router.core.waiting import demand_number, moments, put_waiting, wake_at
+from router.core.waiting import demand_number, moments, put_all_waiting, wake_at
 
 
 def restore(
@@ -27,6 +27,7 @@ def restore(
         _restore_agent(state, agent)
     for contact in contacts:
         _restore_contact(state, contact)
+    put_all_waiting(state, (one for one in contacts if one.state is ContactState.QUEUED))
     state.said.clear()
     return state
 
@@ -39,6 +40,8 @@ def _restore_agent(state: State, agent: Agent) -> None:
         count_staffed(state, state.profile_of[agent.agent_id], 1)
     if agent.premium_from_ms is not None:
         set_timer(state, agent.premium_from_ms, "agent", agent.agent_id)
+    if agent.lapses_ms is not None:
+        set_timer(state, agent.lapses_ms, "agent", agent.agent_id)
     if agent.resuming:
         state.resuming[agent.agent_id] = None
     denial = agent.told_denial
@@ -50,8 +53,6 @@ def _restore_agent(state: State, agent: Agent) -> None:
 
 def _restore_contact(state: State, contact: Contact) -> None:
     state.contacts[contact.contact_id] = contact
-    if contact.state is ContactState.QUEUED:
-        put_waiting(state, contact)
     for at_ms in moments(state.queues[contact.queue_id], contact):
         wake_at(state, contact, at_ms)  # also of one that is with an agent now: it may have to wait again
     if contact.due_ms is not None:

@@ -80,6 +80,15 @@ def hours_obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
     return ""
 
 
+def lapses_ms(agent: Agent, demand: Demand) -> int | None:
+    """From when on the contact would not fit into the agent's hours any more; None when time alone changes nothing."""
+    limits = [agent.break_due_ms, agent.shift_ends_ms, agent.denied_from_ms]
+    if not demand.premium:
+        limits.append(agent.premium_from_ms)
+    given = [limit for limit in limits if limit is not None]
+    return min(given) - demand.handle_ms + 1 if given else None
+
+
 def tokens(agent: Agent, queue_id: str, fair: Fair, now_ms: int) -> int:
     """What is in the agent's bucket for the queue, in thousandths of an offer."""
     level, at_ms = agent.tokens.get(queue_id, (fair.offers * TOKEN, now_ms))

@@ -5,7 +5,7 @@ from heapq import heapify, heappop, heappush
 from common.contracts.policies import Need
 from router.core import outputs
 from router.core.needs import Traits, is_met, named_agents
-from router.core.room import HOURS_REASONS, obstacle, refilled_ms
+from router.core.room import HOURS_REASONS, lapses_ms, obstacle, refilled_ms
 from router.core.state import HEAP_SLACK, Group, Profile, State, free_number, set_timer
 from router.core.values import Agent
 
@@ -116,16 +116,23 @@ def room_of(state: State, agent: Agent) -> int:
     if not agent.is_timed and len(state.demands) == 1 and state.demands[0].fair is None:
         return 0 if obstacle(agent, state.demands[0], state.now_ms) else 1
     room, bit, denial = 0, 1, ""
+    next_lapse: int | None = None
     now_ms = state.now_ms
     for demand in state.demands:
         why = obstacle(agent, demand, now_ms)
         if not why:
             room |= bit
+            lapses = lapses_ms(agent, demand) if agent.is_timed else None
+            if lapses is not None and (next_lapse is None or lapses < next_lapse):
+                next_lapse = lapses
         elif why in HOURS_REASONS:
             denial = why
         elif why == "fair_share" and demand.fair is not None:
             set_timer(state, refilled_ms(agent, demand.fair_queue, demand.fair, now_ms), "agent", agent.agent_id)
         bit <<= 1
+    if next_lapse is not None and next_lapse != agent.lapses_ms:
+        agent.lapses_ms = next_lapse
+        set_timer(state, next_lapse, "agent", agent.agent_id)
     if denial != agent.told_denial:
         agent.told_denial = denial
         if denial:

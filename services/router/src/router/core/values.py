@@ -128,7 +128,8 @@ class Agent(msgspec.Struct, kw_only=True):
     `routing_state` is `ready` when offers may be made; `idle_since_ms` is when the agent last had nothing to do with
     work: missed offers do not reset it. `work` maps a contact to its channel and the capacity units that it takes;
     `paused` contacts take none; for the `resuming` one capacity is kept. After `break_due_ms`, `shift_ends_ms` and
-    `denied_from_ms` nothing may run on; from `premium_from_ms` on work costs a premium.
+    `denied_from_ms` nothing may run on; from `premium_from_ms` on work costs a premium; `lapses_ms`:
+    when time next takes room away.
     """
 
     agent_id: str
@@ -157,6 +158,7 @@ class Agent(msgspec.Struct, kw_only=True):
     turn: int = 0
     tokens: dict[str, tuple[int, int]] = {}
     is_timed: bool = False
+    lapses_ms: int | None = None
     paused: list[str] = []
     resuming: str = ""
     told_denial: str = ""

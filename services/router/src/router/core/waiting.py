@@ -1,6 +1,7 @@
 """Waiting contacts: groups, their order, and the demands that they make."""
 
-from heapq import heappop, heappush
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 
 from common.contracts.policies import ANYBODY, Need, QueuePolicy
 from router.core.needs import both, either
@@ -31,6 +32,42 @@ def put_waiting(state: State, contact: Contact) -> None:
     state.dirty_groups[group.no] = None
     if state.watched:
         state.dirty_queues[contact.queue_id] = None
+
+
+def put_all_waiting(state: State, contacts: Iterable[Contact]) -> None:
+    """The same for many at a time: their heaps are put in order once."""
+    groups: dict[int, Group] = {}
+    for contact in contacts:
+        group = group_for(state, contact)
+        groups[group.no] = group
+        entry = entry_of(state.queues[contact.queue_id], contact)
+        group.heap.append(entry)
+        group.waiting += 1
+        state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
+        state.place_of[contact.contact_id] = (group, entry)
+    for group in groups.values():
+        heapify(group.heap)
+        state.waiting |= 1 << group.no
+        state.dirty_groups[group.no] = None
+        if state.watched:
+            state.dirty_queues[group.queue_id] = None
+
+
+def take_all_waiting(state: State, queue_id: str) -> list[Contact]:
+    """All that wait in the queue, in no order; they wait nowhere any more."""
+    taken: list[Contact] = []
+    for group in state.groups.values():
+        if group.queue_id == queue_id and group.waiting:
+            ids = [entry[3] for entry in group.heap if is_true(state, group, entry)]
+            taken.extend(state.contacts[contact_id] for contact_id in ids)
+            for contact_id in ids:
+                del state.place_of[contact_id]
+            group.heap.clear()
+            group.waiting = 0
+            state.waiting &= ~(1 << group.no)
+            state.dirty_groups.pop(group.no, None)
+    state.waiting_in[queue_id] = 0
+    return taken
 
 
 def take_waiting(state: State, contact: Contact) -> None:
