@@ -63,9 +63,15 @@ class Naive:
             self.judge_offer(one, contact, now_ms)
             contact.update(agent=one.agent_id, attempt=one.attempt)
         elif name == "Declined":
-            contact["declined"][one.agent_id] = now_ms + 30_000
+            alone = not [other for other in self.agent if other != one.agent_id and self.could(other, contact)]
+            contact["declined"][one.agent_id] = now_ms + (5_000 if alone else 30_000)
+        if name == "LinkWasLost":
+            contact["ends"] = one.held_until_ms
+        if name == "WrapUpBegan":
+            contact["ends"] = one.ends_at_ms
         if name in ("Requeued", "Completed"):
-            self.agent[contact["agent"]]["idle"] = now_ms
+            by_itself = name == "Requeued" or one.reason == "wrap_up_timeout"
+            self.agent[contact["agent"]]["idle"] = contact["ends"] if by_itself else now_ms
         contact["state"] = AFTER[name]
         if contact["state"] not in HOLDS:
             contact["agent"] = ""
@@ -78,6 +84,12 @@ class Naive:
         assert min(idle, key=lambda name: idle[name]) == one.agent_id, "not the longest idle"
         before = [c for c in self.contact.values() if c["state"] == "queued" and c["order"] < contact["order"]]
         assert not [c["id"] for c in before if self.may(one.agent_id, c, now_ms)], "an earlier contact was passed over"
+
+    def could(self, name: str, contact: dict[str, Any]) -> bool:
+        """Signed in, and able."""
+        agent = self.agent[name]
+        skilled = all(agent["skills"].get(skill, -1) >= level for skill, level in contact["needs"])
+        return bool(agent["was"] != "offline" and skilled)
 
     def may(self, name: str, contact: dict[str, Any], now_ms: int) -> bool:
         agent = self.agent[name]

@@ -12,7 +12,7 @@ from router.core.commands import answer, resume_waiting
 from router.core.contacts import arrive, call_back, cancel, offer, run_out
 from router.core.everyday import decide_everyday
 from router.core.invariants import check_touched
-from router.core.matching import next_match
+from router.core.matching import look_at_headroom, next_match
 from router.core.outputs import Output
 from router.core.queues import check_queues, open_queue, set_queue
 from router.core.state import State
@@ -51,6 +51,8 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
     if state.newcomer is not None or state.freed is not None:
         decide_everyday(state, decided)
     for _ in range(ROUNDS_MAX):
+        if state.keeps_headroom and state.dirty_agents:
+            look_at_headroom(state)
         while state.dirty_agents or state.dirty_groups:
             found = next_match(state)
             if found is None:

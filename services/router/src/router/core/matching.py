@@ -135,3 +135,10 @@ def in_order(state: State, group: Group) -> list[Contact]:
         if not found[-1].declined:
             break
     return found
+
+
+def look_at_headroom(state: State) -> None:
+    """Somebody became free: others may be asked now for contacts that had to leave headroom."""
+    for group in state.groups.values():
+        if group.waiting and state.queues[group.queue_id].policy.headroom is not None:
+            state.dirty_groups[group.no] = None
