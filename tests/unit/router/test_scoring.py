@@ -1,0 +1,90 @@
+"""Scorers of an installation, and how estimates are held against what came true."""
+
+import time
+from typing import Any
+
+import pytest
+
+from common.contracts.policies import Choice, Home
+from router import metrics
+from router.core import inputs, outputs
+from router.forecasts import Forecasts
+from router.scoring import ask_scorer, load
+from tests.support.builders import arrived, queue, seen
+from tests.support.table import Table
+
+
+def best(_contact: dict[str, Any], agents: list[dict[str, Any]]) -> dict[str, int]:
+    return {agent["agent_id"]: agent["skills"].get("es", 0) for agent in agents}
+
+
+def late(_contact: dict[str, Any], _agents: list[dict[str, Any]]) -> dict[str, int]:
+    time.sleep(0.2)
+    return {}
+
+
+def broken(_contact: dict[str, Any], _agents: list[dict[str, Any]]) -> dict[str, int]:
+    raise LookupError("no model")
+
+
+def table_of(scorer: str) -> Table:
+    table = Table(queue(choice=Choice(method="scorer", scorer=scorer, budget_ms=50)))
+    table.tell(seen("ann", skills=(("es", 10),)), seen("bob", skills=(("es", 90),)), arrived("c1"))
+    return table
+
+
+async def test_a_scorer_is_asked_about_the_agents_who_could_serve_and_its_best_is_asked() -> None:
+    table = table_of("best")
+
+    given = await ask_scorer(table.state, "c1", {"best": best})
+    assert given == inputs.ScoresGiven(contact_id="c1", scores={"ann": 10, "bob": 90})
+    table.tell(given)
+    assert table.offers() == [("c1", "bob")]
+
+
+@pytest.mark.parametrize("name", ["late", "broken", "unknown"])
+async def test_a_scorer_that_is_late_fails_or_is_not_there_is_not_waited_for(name: str) -> None:
+    table = table_of(name)
+
+    assert await ask_scorer(table.state, "c1", {"late": late, "broken": broken}) is None
+
+
+def test_scorers_are_named_by_their_place() -> None:
+    assert load(f"best={__name__}:best, late={__name__}:late") == {"best": best, "late": late}
+    assert load("") == {}
+    with pytest.raises(ValueError, match="name=module:function"):
+        load("best")
+
+
+def counted(quantile: str) -> float:
+    return float(metrics.wait_within_estimate.labels(quantile)._value.get())
+
+
+def test_a_wait_is_held_against_its_first_estimate() -> None:
+    table = Table(queue(home=Home(expected_handle_ms=60_000)))
+    forecasts = Forecasts()
+    table.tell(seen(presence="break"))
+    before = counted("p50"), counted("p90")
+    for name in ("c1", "c2"):
+        forecasts.learn(table.state, [(one, table.now_ms) for one in table.tell(arrived(name))])
+    told = forecasts.of(table.state, "c2")
+    assert told is not None and told.estimate.position == 2
+
+    about: dict[str, Any] = {"queue_id": "billing", "pool": "p", "attempt": 1, "agent_id": "ann", "command_id": ""}
+    soon, late_answer = outputs.Accepted(contact_id="c1", **about), outputs.Accepted(contact_id="c2", **about)
+    forecasts.learn(table.state, [(soon, table.now_ms + 1), (late_answer, table.now_ms + 10_000_000)])
+
+    assert (counted("p50") - before[0], counted("p90") - before[1]) == (1, 1)
+
+
+def test_an_estimate_is_told_again_for_five_seconds_and_then_made_anew() -> None:
+    table = Table()
+    forecasts = Forecasts()
+    table.tell(seen(presence="break"), arrived("c1"), at_ms=0)
+
+    first = forecasts.of(table.state, "c1")
+    table.tick(4_999)
+    assert forecasts.of(table.state, "c1") is first
+    table.tick(5_000)
+    assert forecasts.of(table.state, "c1") is not first
+    assert forecasts.of(table.state, "unknown") is None
