@@ -15,7 +15,7 @@ from common.runtime.bus import Incoming
 from common.runtime.clock import new_id
 from common.runtime.kafka import create_topics
 from common.testing.eventually import eventually
-from intake.domain import Receipt, Refused
+from intake.domain import Receipt, Refused, Wishes
 from intake.handlers import Accepting, Given
 from porchlight.databases import create_databases, drop_databases, migrate_all
 from router import shard as shard_module
@@ -303,7 +303,7 @@ async def _slow_insert(world: World) -> _Late:
     receipt = Receipt(
         contact_id=contact_id, queue="world", channel="voice", priority=0, accepted_at_ms=now_ms, replayed=False
     )
-    row = submission(receipt, pool="world", requirements=(), correlation_id="")
+    row = submission(receipt, pool="world", requirements=(), correlation_id="", wishes=Wishes())
     assert row.topic == CONTACTS.name
     from common.runtime.outbox import insert
 
