@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos bench bench-core simulate-cases run down docs clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compiled bench bench-core bench-core-compiled simulate-cases run down docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -62,6 +62,22 @@ bench: $(INSTALLED) ## latency, throughput and takeover, as ratios measured in o
 
 bench-core: $(INSTALLED) ## the routing core alone: decisions a second beside a floor, growth, rebuild, memory, simulator
 	@$(BIN)/porchlight bench-core
+
+COMPILED := build/compiled/.compiled
+DIGEST := from tests.model.test_any_policy import digest; print(digest(500))
+
+$(COMPILED): $(INSTALLED) services/router/compile-core.sh $(wildcard services/router/src/router/core/*.py)
+	rm -rf build/compiled && mkdir -p build/compiled && cp -r services/router/src/router build/compiled/
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh services/router/compile-core.sh build/compiled
+	@touch $@
+
+test-compiled: $(COMPILED) ## the core as machine code, as images carry it: its unit and model tests, and the same bytes (a C compiler, 3 minutes)
+	@PYTHONPATH=build/compiled $(BIN)/pytest -q tests/unit/router tests/unit/simulation tests/model
+	@$(BIN)/python -c '$(DIGEST)' >build/as-python && PYTHONPATH=build/compiled $(BIN)/python -c '$(DIGEST)' >build/as-machine-code
+	cmp build/as-python build/as-machine-code
+
+bench-core-compiled: $(COMPILED) ## the same figures of the core as machine code
+	@PYTHONPATH=build/compiled $(BIN)/porchlight bench-core
 
 simulate-cases: $(INSTALLED) ## queueing cases with known answers, reproduced (CASES=FILE for yours)
 	@$(BIN)/porchlight simulate --cases $(or $(CASES),docs/examples/cases.json)

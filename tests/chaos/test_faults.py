@@ -33,16 +33,20 @@ def own_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPl
 
 @asynccontextmanager
 async def under_load(platform: RunningPlatform, tmp_path: Path) -> AsyncIterator[Load]:
-    """Load for three seconds before, six after; then everything settles and the checker judges all of history."""
+    """Load for three seconds before, six after contacts flow again; then everything settles and the checker judges all of history."""
     journal = journals_folder(platform.home) / f"{tmp_path.name}.jsonl"
     async with platform.clients(client=f"chaos-{tmp_path.name}", journal=journal) as clients:
         load = Load(clients)
         await load.start()
         await asyncio.sleep(3)
-        before = len(load.posted)
         yield load
+        after = len(load.posted)
+
+        async def flowing() -> bool:
+            return len(load.posted) > after
+
+        await eventually(flowing, within_s=60, what="contacts flow again after the fault")
         await asyncio.sleep(6)
-        assert len(load.posted) > before, "contacts flow again after the fault"
         await load.finish()
         assert load.gave_up == 0
     await settled(platform)

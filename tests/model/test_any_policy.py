@@ -3,6 +3,7 @@
 The onlooker here judges with the rows that PostgreSQL would have: it follows outputs only and calls nothing of the core.
 """
 
+import hashlib
 import random
 from collections import defaultdict
 from typing import Any
@@ -259,3 +260,17 @@ def rebuilt(state: State) -> State:
     for queue_id in again.borrowing:
         relink(again, queue_id)
     return again
+
+
+def digest(seeds: int) -> str:
+    """A fingerprint of every decision of many histories; `make test-compiled` compares those of both builds of the core."""
+    said = hashlib.sha256()
+    for seed in range(seeds):
+        player, state = Player(seed), State()
+        for told in player.begin():
+            step(state, told, player.now_ms)
+        for _ in range(150):
+            decided = step(state, player.next(), player.now_ms)
+            said.update(msgspec.json.encode(decided))
+            player.hear(decided)
+    return said.hexdigest()

@@ -19,7 +19,7 @@ from common.contracts.policies import Need, Offers, Order, QueuePolicy
 from porchlight.simulation.cases import erlang_c
 from porchlight.simulation.scenario import Scenario
 from porchlight.simulation.world import World
-from router.core import State, decide, inputs, step
+from router.core import State, decide, engine, inputs, step
 from router.core.restore import restore
 from router.core.values import Agent, Contact, Queue
 
@@ -157,6 +157,7 @@ def run(*, json_to: Path | None, console: Console) -> None:
     sizes = _sizes()
     found = {
         "python": platform.python_version(),
+        "core": "machine code" if engine.__file__.endswith(".so") else "Python",
         "msgspec": msgspec.__version__,
         "sizes": sizes,
         "growth": sizes[-1]["step_us"] / sizes[0]["step_us"],
@@ -305,7 +306,8 @@ def _bare_loop(contacts: int) -> float:
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"Python {found['python']}, msgspec {found['msgspec']}: one decision, best of {ROUNDS}")
+    versions = f"Python {found['python']}, msgspec {found['msgspec']}, core as {found['core']}"
+    table = Table(title=f"{versions}: one decision, best of {ROUNDS}")
     for column in ("waiting", "agents", "µs", "µs without checks", "floor µs", "offers/s", "times the floor"):
         table.add_column(column, justify="right")
     for one in found["sizes"]:

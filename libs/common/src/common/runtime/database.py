@@ -21,12 +21,17 @@ AWAY = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-"""What asyncpg raises when the database is away, going down, full, or asks for the same again."""
+"""What asyncpg raises when the database is away, going down, full, or asks for the same again.
+
+`InternalClientError` belongs here: a connection that breaks while a statement is being prepared says "another operation is
+in progress" to whoever asks next.
+"""
 
 
 def server_settings(name: str) -> dict[str, str]:

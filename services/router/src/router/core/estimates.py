@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from router.core.staff import able_profiles
 from router.core.state import State
 from router.core.values import Contact, ContactState
-from router.core.waiting import need_now, rank_now
+from router.core.waiting import is_true, need_now, rank_now
 
 HANDLE_DEFAULT_MS = 180_000
 """Mean handle time of a queue whose conversations nobody has seen yet."""
@@ -34,14 +34,13 @@ def estimate(state: State, contact: Contact) -> Estimate:
     able = able_profiles(state, need_now(state, contact), contact.pool)
     agents = _staffed(state, able & state.staffed)
     key = rank_now(state, own, entry, state.now_ms)
-    before = 0
+    before: set[str] = set()
     for group in state.groups.values():
         if group.waiting and group.able & able & state.staffed:
             for other in group.heap:
-                place = state.place_of.get(other[3])
-                if place is not None and place[1] is other and rank_now(state, group, other, state.now_ms) < key:
-                    before += 1
-    return _estimate(state, contact.queue_id, before, agents)
+                if is_true(state, group, other) and rank_now(state, group, other, state.now_ms) < key:
+                    before.add(other[3])
+    return _estimate(state, contact.queue_id, len(before), agents)
 
 
 def estimate_tail(state: State, queue_id: str) -> Estimate:

@@ -8,7 +8,7 @@ from router.core.choice import choose, may_spare
 from router.core.needs import skills_of
 from router.core.state import Group, Profile, State
 from router.core.values import Agent, Contact
-from router.core.waiting import head, rank_now
+from router.core.waiting import head, is_true, rank_now
 
 Rank = tuple[int, int, int, int, str]
 
@@ -128,7 +128,7 @@ def in_order(state: State, group: Group) -> list[Contact]:
     first = head(state, group, agent_id="")
     if first is None or not first.declined:
         return [] if first is None else [first]
-    waiting = sorted(entry for entry in group.heap if state.place_of.get(entry[3], (None, None))[1] is entry)
+    waiting = sorted({entry for entry in group.heap if is_true(state, group, entry)})
     found: list[Contact] = []
     for entry in waiting:
         found.append(state.contacts[entry[3]])

@@ -5,8 +5,8 @@ from router.core import outputs
 from router.core.outputs import Output
 from router.core.staff import able_profiles, name_agents
 from router.core.state import Group, Profile, State
-from router.core.values import Contact, ContactState, Queue
-from router.core.waiting import need_now, put_waiting, take_waiting, wake_at
+from router.core.values import Contact, Queue
+from router.core.waiting import is_true, need_now, put_waiting, take_waiting, wake_at
 
 TRANSFER_WAIT_MS = 30_000
 """A contact that was passed on to an agent, or asks for one by name, waits so long for that agent where the queue says
@@ -82,10 +82,5 @@ def skip_unstaffed(state: State, profile: Profile, decided: list[Output]) -> Non
 
 def members(state: State, group: Group) -> list[Contact]:
     """The contacts of the group in order."""
-    true = sorted(entry for entry in group.heap if _is_in(state, group, entry))
+    true = sorted({entry for entry in group.heap if is_true(state, group, entry)})
     return [state.contacts[entry[3]] for entry in true]
-
-
-def _is_in(state: State, group: Group, entry: tuple[int, int, int, str]) -> bool:
-    place = state.place_of.get(entry[3])
-    return place is not None and place[1] is entry and state.contacts[entry[3]].state is ContactState.QUEUED

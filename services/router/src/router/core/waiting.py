@@ -21,7 +21,7 @@ def put_waiting(state: State, contact: Contact) -> None:
     group = group_for(state, contact)
     heap = group.heap
     if len(heap) > HEAP_SLACK * (group.waiting + 16):
-        heap[:] = sorted(entry for entry in heap if is_true(state, group, entry))
+        heap[:] = sorted({entry for entry in heap if is_true(state, group, entry)})
     entry = entry_of(state.queues[contact.queue_id], contact)
     heappush(heap, entry)
     if group.waiting == 0:
@@ -58,7 +58,7 @@ def take_all_waiting(state: State, queue_id: str) -> list[Contact]:
     taken: list[Contact] = []
     for group in state.groups.values():
         if group.queue_id == queue_id and group.waiting:
-            ids = [entry[3] for entry in group.heap if is_true(state, group, entry)]
+            ids = list(dict.fromkeys(entry[3] for entry in group.heap if is_true(state, group, entry)))
             taken.extend(state.contacts[contact_id] for contact_id in ids)
             for contact_id in ids:
                 del state.place_of[contact_id]
@@ -83,9 +83,9 @@ def take_waiting(state: State, contact: Contact) -> None:
 
 
 def is_true(state: State, group: Group, entry: Entry) -> bool:
-    """Whether a heap entry still says where its contact waits."""
+    """Whether a heap entry still says where its contact waits. Who came back has two entries that are alike and both true."""
     place = state.place_of.get(entry[3])
-    return place is not None and place[1] is entry and place[0] is group
+    return place is not None and place[0] is group and place[1] == entry
 
 
 def head(state: State, group: Group, *, agent_id: str) -> Contact | None:
@@ -96,7 +96,7 @@ def head(state: State, group: Group, *, agent_id: str) -> Contact | None:
     while heap:
         entry = heap[0]
         place = state.place_of.get(entry[3])
-        if place is None or place[1] is not entry or place[0] is not group:
+        if place is None or place[0] is not group or place[1] != entry:
             heappop(heap)
             continue
         contact = state.contacts[entry[3]]
