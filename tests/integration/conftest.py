@@ -18,6 +18,7 @@ class Place:
 
     admin_dsn: str
     dsns: dict[str, str]
+    owners: dict[str, str]
     bootstrap: str
     prefix: str
 
@@ -25,9 +26,17 @@ class Place:
 @pytest.fixture(scope="module")
 def place(servers: Servers) -> Iterator[Place]:
     suffix = "_" + new_id()[-12:]
-    dsns = asyncio.run(create_databases(servers.admin_dsn, password="tests-only", suffix=suffix))
-    migrate_all(dsns)
+    databases = asyncio.run(
+        create_databases(servers.admin_dsn, password=lambda role: f"tests-only-{role}", suffix=suffix)
+    )
+    migrate_all(databases)
     prefix = f"t{suffix}."
     asyncio.run(create_topics(servers.bootstrap, prefix=prefix))
-    yield Place(admin_dsn=servers.admin_dsn, dsns=dsns, bootstrap=servers.bootstrap, prefix=prefix)
-    asyncio.run(drop_databases(servers.admin_dsn, dsns))
+    yield Place(
+        admin_dsn=servers.admin_dsn,
+        dsns=databases.services,
+        owners=databases.owners,
+        bootstrap=servers.bootstrap,
+        prefix=prefix,
+    )
+    asyncio.run(drop_databases(servers.admin_dsn, databases))

@@ -23,16 +23,16 @@ async def schema(dsn: str) -> list[tuple[str, str, str]]:
 
 async def test_a_second_job_finds_everything_done(place: Place) -> None:
     suffix = "_twice" + place.prefix[2:8].strip("_.")
-    dsns = await create_databases(place.admin_dsn, password="tests-only", suffix=suffix)
+    databases = await create_databases(place.admin_dsn, password=lambda role: f"tests-only-{role}", suffix=suffix)
     try:
-        await asyncio.to_thread(migrate_all, dsns)
-        first = [await schema(dsns[service]) for service in SERVICES]
-        await asyncio.to_thread(migrate_all, dsns)
+        await asyncio.to_thread(migrate_all, databases)
+        first = [await schema(databases.owners[service]) for service in SERVICES]
+        await asyncio.to_thread(migrate_all, databases)
 
-        assert [await schema(dsns[service]) for service in SERVICES] == first
-        assert first == [await schema(place.dsns[service]) for service in SERVICES]
+        assert [await schema(databases.owners[service]) for service in SERVICES] == first
+        assert first == [await schema(place.owners[service]) for service in SERVICES]
     finally:
-        await drop_databases(place.admin_dsn, dsns)
+        await drop_databases(place.admin_dsn, databases)
 
 
 async def test_a_service_cannot_open_anothers_database(place: Place) -> None:

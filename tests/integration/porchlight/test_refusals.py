@@ -66,7 +66,7 @@ async def edge(platform: RunningPlatform) -> Edge:
         await apply(clients.administrator(), SET_UP)
         warm = await wait_until_known(clients.integration(), {**GOOD, "requirements": [{"skill": "refusing"}]})
         await clients.integration().cancel(warm["id"], "withdrawn")
-    key = await create_api_key(platform.home, client="refusals", intake_dsn=platform.running.dsns["intake"])
+    key = await create_api_key(platform.home, client="refusals", owner_dsn=platform.running.owner_dsns["intake"])
     return Edge(platform, key)
 
 
@@ -165,7 +165,7 @@ async def test_a_key_that_is_not_ours_is_refused(edge: Edge, credential: str | N
 async def test_a_contact_of_another_client_does_not_exist(edge: Edge) -> None:
     contact = edge.post().json()["id"]
     running = edge.platform.running
-    other = await create_api_key(edge.platform.home, client="other", intake_dsn=running.dsns["intake"])
+    other = await create_api_key(edge.platform.home, client="other", owner_dsn=running.owner_dsns["intake"])
     path = f"/v1/contacts/{contact}"
 
     is_problem(edge.send("intake", "GET", path, credential=other), 404, "not-found")
@@ -175,7 +175,7 @@ async def test_a_contact_of_another_client_does_not_exist(edge: Edge) -> None:
 
 
 async def test_pages_of_contacts_are_complete_and_without_overlap(edge: Edge) -> None:
-    key = await create_api_key(edge.platform.home, client="pages", intake_dsn=edge.platform.running.dsns["intake"])
+    key = await create_api_key(edge.platform.home, client="pages", owner_dsn=edge.platform.running.owner_dsns["intake"])
     mine = Edge(edge.platform, key)
     posted = [mine.post().json()["id"] for _ in range(5)]
     seen: list[str] = []

@@ -309,7 +309,7 @@ def keys_create(client: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
     from porchlight.credentials import create_api_key
 
     place = Home(home)
-    print(asyncio.run(create_api_key(place, client=client, intake_dsn=place.running().dsns["intake"])))
+    print(asyncio.run(create_api_key(place, client=client, owner_dsn=place.running().owner_dsns["intake"])))
 
 
 def _token(home: str, subject: str, role: str) -> None:

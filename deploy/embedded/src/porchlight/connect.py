@@ -10,7 +10,7 @@ from porchlight.home import Home, Running
 async def connect(home: Home, *, client: str, journal: Path | None = None) -> tuple[Clients, Running]:
     """Clients with a new API key for the integration `client`. `Trouble` when nothing runs."""
     running = home.running()
-    key = await create_api_key(home, client=client, intake_dsn=running.dsns["intake"])
+    key = await create_api_key(home, client=client, owner_dsn=running.owner_dsns["intake"])
     clients = Clients(
         urls={
             "intake": running.intake,

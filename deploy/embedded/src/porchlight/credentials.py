@@ -52,10 +52,10 @@ def issue_token(home: Home, *, subject: str, role: Role, life_s: int = TOKEN_LIF
     return jwt.encode(claims, pem, algorithm="EdDSA", headers={"kid": kid})
 
 
-async def create_api_key(home: Home, *, client: str, intake_dsn: str) -> str:
+async def create_api_key(home: Home, *, client: str, owner_dsn: str) -> str:
     """A new API key for a channel integration. It is shown once: only its hash is kept."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    pool = await open_pool(intake_dsn, name="porchlight-keys", size=1)
+    pool = await open_pool(owner_dsn, name="porchlight-keys", size=1)
     try:
         hashed = key_hash(secret=secret, pepper=home.secret("key-pepper"))
         await store_key(pool, key_id=key_id, client_id=client, secret_hash=hashed)

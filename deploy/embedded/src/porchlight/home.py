@@ -27,6 +27,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     kafka_bootstrap: str
     topic_prefix: str
     dsns: dict[str, str]
+    owner_dsns: dict[str, str]
     versions: dict[str, str]
 
 

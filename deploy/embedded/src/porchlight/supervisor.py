@@ -15,7 +15,7 @@ from common.runtime.kafka import create_topics
 from porchlight import kafka as kafka_server
 from porchlight import postgres as postgres_server
 from porchlight.credentials import make_keys
-from porchlight.databases import create_databases, migrate_all, wait_for
+from porchlight.databases import Databases, create_databases, migrate_all, wait_for
 from porchlight.home import SERVICES, Home, Running, Trouble
 from porchlight.plan import Instance, Options, Plan, make_plan, service_command, service_environment
 from porchlight.processes import Pids, start
@@ -116,12 +116,12 @@ class Supervisor:
         if servers is None:
             servers = await self._start_servers(plan)
         prefix, suffix = ("", "") if servers.ours else namespace(self._home)
-        _, dsns = await asyncio.gather(
+        _, databases = await asyncio.gather(
             self._topics(servers.bootstrap, prefix), self._databases(servers.admin_dsn, suffix)
         )
         self._say(f"{', '.join(servers.versions.values())}: ready in {time.monotonic() - started:.1f} s")
         for instance in plan.instances:
-            self._add_service(instance, dsns[instance.service], servers.bootstrap, plan, prefix)
+            self._add_service(instance, databases.services[instance.service], servers.bootstrap, plan, prefix)
         return Running(
             supervisor_pid=os.getpid(),
             intake=plan.urls("intake"),
@@ -130,7 +130,8 @@ class Supervisor:
             reporting=plan.urls("reporting"),
             kafka_bootstrap=servers.bootstrap,
             topic_prefix=prefix,
-            dsns={**dsns, "admin": servers.admin_dsn},
+            dsns={**databases.services, "admin": servers.admin_dsn},
+            owner_dsns=databases.owners,
             versions=servers.versions,
         )
 
@@ -145,11 +146,13 @@ class Supervisor:
         versions = {"postgres": postgres.version, "kafka": kafka.version}
         return UsedServers(admin_dsn=postgres.dsn, bootstrap=kafka.bootstrap, versions=versions, ours=True)
 
-    async def _databases(self, admin_dsn: str, suffix: str) -> dict[str, str]:
+    async def _databases(self, admin_dsn: str, suffix: str) -> Databases:
         await wait_for(admin_dsn)
-        dsns = await create_databases(admin_dsn, password=self._home.secret("services"), suffix=suffix)
-        await asyncio.to_thread(migrate_all, dsns)
-        return dsns
+        databases = await create_databases(
+            admin_dsn, password=lambda role: self._home.secret(f"{role}-password"), suffix=suffix
+        )
+        await asyncio.to_thread(migrate_all, databases)
+        return databases
 
     async def _topics(self, bootstrap: str, prefix: str) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

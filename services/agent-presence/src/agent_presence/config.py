@@ -7,6 +7,9 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
+SCHEMA = "0002"
+"""The newest migration that this code was written for."""
+
 
 class Settings(ServiceSettings):
     """`lease_s`: how long an agent is there after the last sign of life. `wait_max_s`: the longest long poll."""

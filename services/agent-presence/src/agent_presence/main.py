@@ -7,7 +7,7 @@ from agent_presence.adapters.inbox_store import apply
 from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.admin_api import add_admin_routes
 from agent_presence.api import Desk, add_routes
-from agent_presence.config import Settings
+from agent_presence.config import SCHEMA, Settings
 from agent_presence.handlers import Commands, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
 from agent_presence.tail import Tail
@@ -21,6 +21,7 @@ from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
+from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 
 
@@ -34,7 +35,7 @@ def run() -> None:
 async def _main(settings: Settings) -> None:
     async with lifecycle.closing() as stack:
         clock = SystemClock()
-        dsn = settings.database_url.get_secret_value()
+        dsn = settings.dsn
         name = f"agent-presence-{settings.instance}"
         topic = settings.topic_prefix + ROUTING.name
         bus = KafkaBus(settings.kafka_bootstrap, name=name)
@@ -42,6 +43,7 @@ async def _main(settings: Settings) -> None:
         stack.push_async_callback(publisher.close)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
+        schema = SchemaProbe(pool, prefix="AGENT_PRESENCE_", wants=SCHEMA)
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
         outbox = Outbox(pool=pool, publisher=publisher, producer="agent-presence", topic_prefix=settings.topic_prefix)
@@ -52,8 +54,10 @@ async def _main(settings: Settings) -> None:
         sweeper = Sweeper(sessions, relay=outbox, lease_s=settings.lease_s, every_s=settings.sweep_every_s)
 
         async def ready() -> dict[str, str]:
+            if why := await schema.trouble():
+                return {"database": why}
             if not tail.loaded:
-                return {"inboxes": "not loaded yet: are AGENT_PRESENCE_DATABASE_URL and Kafka reachable?"}
+                return {"inboxes": "not loaded yet: is AGENT_PRESENCE_KAFKA_BOOTSTRAP right and Kafka up?"}
             return {}
 
         running = lifecycle.Running()
@@ -98,6 +102,8 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
+            gate=schema.wait,
             background=[outbox.run, tail.run, follower.run, sweeper.run, wake_on_stop],
+            drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -5,6 +5,9 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
+SCHEMA = "0002"
+"""The newest migration that this code was written for."""
+
 
 class Settings(ServiceSettings):
     """`key_pepper`: the secret that API keys are hashed with; losing it makes every key worthless."""

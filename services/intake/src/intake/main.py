@@ -4,19 +4,19 @@ from common.contracts.topics import CONFIG, ROUTING
 from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
-from common.runtime.database import borrowed, open_pool
-from common.runtime.failures import Retryable
+from common.runtime.database import open_pool
 from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
+from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from intake.adapters.catalogue import ApiKeys, PostgresCatalogue
 from intake.adapters.contacts import PostgresContacts
 from intake.adapters.projections import Reconciler
 from intake.api import add_routes
-from intake.config import Settings
+from intake.config import SCHEMA, Settings
 from intake.consumers import apply
 from intake.handlers import Accepting
 
@@ -31,12 +31,13 @@ def run() -> None:
 async def _main(settings: Settings) -> None:
     async with lifecycle.closing() as stack:
         clock = SystemClock()
-        dsn = settings.database_url.get_secret_value()
+        dsn = settings.dsn
         name = f"intake-{settings.instance}"
         publisher = KafkaPublisher(settings.kafka_bootstrap, name=name)
         stack.push_async_callback(publisher.close)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
+        schema = SchemaProbe(pool, prefix="INTAKE_", wants=SCHEMA)
         outbox = Outbox(pool=pool, publisher=publisher, producer="intake", topic_prefix=settings.topic_prefix)
         follower = Follower(
             name="intake",
@@ -48,12 +49,8 @@ async def _main(settings: Settings) -> None:
         reconciler = Reconciler(pool=pool, clock=clock, after_ms=settings.reconcile_after_ms)
 
         async def ready() -> dict[str, str]:
-            try:
-                async with borrowed(pool) as connection:
-                    await connection.fetchval("SELECT 1")
-            except Retryable:
-                return {"database": "not reachable: is INTAKE_DATABASE_URL right and the server up?"}
-            return {}
+            why = await schema.trouble()
+            return {"database": why} if why else {}
 
         running = lifecycle.Running()
         app = make_app(
@@ -79,6 +76,8 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
+            gate=schema.wait,
             background=[outbox.run, follower.run, reconciler.run],
+            drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -5,6 +5,9 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
+SCHEMA = "0001"
+"""The newest migration that this code was written for."""
+
 
 class Settings(ServiceSettings):
     """`status_links`: what the status page points to, as pairs `name=url` with commas between."""

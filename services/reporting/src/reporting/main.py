@@ -4,17 +4,17 @@ from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING
 from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
-from common.runtime.database import borrowed, open_engine, open_pool
-from common.runtime.failures import Retryable
+from common.runtime.database import open_engine, open_pool
 from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus
 from common.runtime.logging import configure_logging
+from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from reporting.adapters.figures import Figures
 from reporting.adapters.read_models import apply
 from reporting.api import add_routes
-from reporting.config import Settings
+from reporting.config import SCHEMA, Settings
 
 
 def run() -> None:
@@ -27,10 +27,11 @@ def run() -> None:
 async def _main(settings: Settings) -> None:
     async with lifecycle.closing() as stack:
         clock = SystemClock()
-        dsn = settings.database_url.get_secret_value()
+        dsn = settings.dsn
         name = f"reporting-{settings.instance}"
         pool = await open_pool(dsn, name=name, size=1)
         stack.push_async_callback(pool.close)
+        schema = SchemaProbe(pool, prefix="REPORTING_", wants=SCHEMA)
         engine = open_engine(dsn, name=name, size=4)
         stack.push_async_callback(engine.dispose)
         follower = Follower(
@@ -42,12 +43,8 @@ async def _main(settings: Settings) -> None:
         )
 
         async def ready() -> dict[str, str]:
-            try:
-                async with borrowed(pool) as connection:
-                    await connection.fetchval("SELECT 1")
-            except Retryable:
-                return {"database": "not reachable: is REPORTING_DATABASE_URL right and the server up?"}
-            return {}
+            why = await schema.trouble()
+            return {"database": why} if why else {}
 
         running = lifecycle.Running()
         app = make_app(title="Porchlight reporting", description="Figures and journeys.", running=running, ready=ready)
@@ -66,6 +63,8 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
+            gate=schema.wait,
             background=[follower.run],
+            drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -5,6 +5,9 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
+SCHEMA = "0003"
+"""The newest migration that this code was written for."""
+
 
 class Settings(ServiceSettings):
     """`scorers`: functions of this installation that choose agents, `name=module:function`. `takeover_ms`: how long a renew

@@ -12,12 +12,13 @@ from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
+from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from router.adapters.leases import Leases
 from router.adapters.ledger import PostgresLedger, take
 from router.adapters.queues import Queues
 from router.api import add_routes
-from router.config import Settings
+from router.config import SCHEMA, Settings
 from router.consumers import know_skills
 from router.ownership import Watch
 from router.ports import Reign
@@ -40,7 +41,7 @@ def run() -> None:
 async def _main(settings: Settings) -> None:
     async with lifecycle.closing() as stack:
         clock = SystemClock()
-        dsn = settings.database_url.get_secret_value()
+        dsn = settings.dsn
         me = f"{settings.instance}/{new_id()}"
         name = f"router-{settings.instance}"
         bus = KafkaBus(settings.kafka_bootstrap, name=name)
@@ -48,6 +49,7 @@ async def _main(settings: Settings) -> None:
         stack.push_async_callback(publisher.close)
         pool = await open_pool(dsn, name=name, size=2)
         stack.push_async_callback(pool.close)
+        schema = SchemaProbe(pool, prefix="ROUTER_", wants=SCHEMA)
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
         outbox = Outbox(pool=pool, publisher=publisher, producer="router", topic_prefix=settings.topic_prefix)
@@ -59,7 +61,7 @@ async def _main(settings: Settings) -> None:
             apply=know_skills,
         )
         topics = [settings.topic_prefix + topic.name for topic in (CONFIG, AGENTS, CONTACTS)]
-        url = settings.advertise_url or f"http://{settings.host}:{settings.port}"
+        url = settings.advertise_url or settings.own_url
         leases = Leases(dsn=dsn, me=me, url=url)
         scorers = load(settings.scorers)
         http = httpx.AsyncClient()
@@ -91,9 +93,9 @@ async def _main(settings: Settings) -> None:
         )
 
         async def ready() -> dict[str, str]:
-            if monotonic_s() - reigns.looked_at_s > LOOK_AGE_MAX_S:
-                return {"database": "the leases were not seen lately: is ROUTER_DATABASE_URL right and up?"}
-            return {}
+            if monotonic_s() - reigns.looked_at_s <= LOOK_AGE_MAX_S:
+                return {}
+            return {"database": await schema.trouble() or "the leases were not seen lately"}
 
         running = lifecycle.Running()
         app = make_app(title="Porchlight router", description="Queues and their state.", running=running, ready=ready)
@@ -115,6 +117,8 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
+            gate=schema.wait,
             background=[reigns.run, outbox.run, follower.run],
+            drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -24,10 +24,12 @@ AWAY = (
     asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-"""What asyncpg raises when the database is away, going down, full, or asks for the same again.
+"""What asyncpg raises when the database is away, going down, full, does not know us (yet), or asks for the same again.
 
 `InternalClientError` belongs here: a connection that breaks while a statement is being prepared says "another operation is
 in progress" to whoever asks next.

@@ -34,12 +34,15 @@ async def serve(
     host: str,
     port: int,
     running: Running,
+    gate: Callable[[], Awaitable[None]],
     background: Sequence[Callable[[], Awaitable[None]]],
+    drain_s: float,
     stop_timeout_s: float,
 ) -> None:
-    """Serve HTTP and run the background loops until SIGTERM or SIGINT.
+    """Serve HTTP and run the background loops, once `gate` has returned, until SIGTERM or SIGINT.
 
-    The order of the stop: readiness off and long polls answered, requests drained, loops cancelled. An error in a loop
+    The order of the stop: readiness off and long polls answered, `drain_s` in which whoever still comes is answered, no new
+    connections, loops cancelled. An error in a loop
     ends the process: whoever started us starts us again, from what is committed.
     """
     loop = asyncio.get_running_loop()
@@ -63,13 +66,14 @@ async def serve(
         )
     )
     async with asyncio.TaskGroup() as tasks:
-        loops = [tasks.create_task(_forever(work)) for work in background]
+        loops = [tasks.create_task(_forever(work, gate)) for work in background]
         http = tasks.create_task(server.serve())
         gc.collect()
         gc.freeze()
         stop = asyncio.create_task(running.stopping.wait())
         await asyncio.wait({stop, http}, return_when=asyncio.FIRST_COMPLETED)
         running.stopping.set()
+        await asyncio.sleep(drain_s)
         server.should_exit = True
         await http
         for task in loops:
@@ -77,7 +81,8 @@ async def serve(
     log.info("stopped")
 
 
-async def _forever(work: Callable[[], Awaitable[None]]) -> None:
+async def _forever(work: Callable[[], Awaitable[None]], gate: Callable[[], Awaitable[None]]) -> None:
+    await gate()
     await work()
     raise RuntimeError("a background loop ended by itself")
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import command, context
 from alembic.config import Config
 from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 MIGRATION_LOCK = 7_318_001
@@ -39,6 +40,17 @@ def _upgrade_locked(connection: sa.Connection) -> None:
     with context.begin_transaction():
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()
+        _note_floor(connection)
+
+
+def _note_floor(connection: sa.Connection) -> None:
+    """Write down the oldest code that works with the newest schema: the newest migration says it in `works_with`."""
+    newest = ScriptDirectory.from_config(context.config).get_revision("head")
+    assert newest is not None, "no migration"
+    connection.execute(sa.text("CREATE TABLE IF NOT EXISTS schema_floor (revision text NOT NULL)"))
+    connection.execute(sa.text("DELETE FROM schema_floor"))
+    floor = getattr(newest.module, "works_with", newest.revision)
+    connection.execute(sa.text("INSERT INTO schema_floor VALUES (:floor)"), {"floor": floor})
 
 
 def create_following_tables(op: Operations) -> None:

@@ -1,40 +1,99 @@
-"""What every service's settings have in common, and how settings are read: once, at the start, in `main.py`."""
+"""What every service's settings have in common, and how settings are read: once, at the start, in `main.py`.
 
+A secret may come as a variable, or lie in a file of its name in lower case in the folder `PORCHLIGHT_SECRETS_DIR`.
+"""
+
+import os
+import socket
+import stat
 import sys
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
+
 
 class ServiceSettings(BaseSettings):
-    """Settings of any service. A secret may come as `<NAME>` or lie in a file of that name in `secrets_dir`."""
+    """Settings of any service. `drain_s`: how long a stopping instance is not ready and still answers."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", secrets_dir=None)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     database_url: SecretStr
+    database_password: SecretStr = SecretStr("")
     kafka_bootstrap: str
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65_535)
-    instance: str = Field("1", min_length=1, max_length=40)
+    instance: str = Field(default_factory=socket.gethostname, min_length=1, max_length=40)
     jwks_file: str
     token_issuer: str = "porchlight"  # noqa: S105 -- a name, not a secret
     token_audience: str = "porchlight"  # noqa: S105 -- a name, not a secret
     topic_prefix: str = ""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    drain_s: float = Field(0.0, ge=0, le=30)
     stop_timeout_s: float = Field(8.0, gt=0, le=60)
+
+    @property
+    def own_url(self) -> str:
+        """Where other instances reach this one."""
+        everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
+        return f"http://{socket.gethostname() if everywhere else self.host}:{self.port}"
+
+    @property
+    def dsn(self) -> str:
+        """The database's address with its password."""
+        return with_password(self.database_url.get_secret_value(), self.database_password.get_secret_value())
+
+
+def with_password(url: str, password: str) -> str:
+    """The address with the password put in; as it is when there is none to put in."""
+    if not password:
+        return url
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{place}"))
 
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
 def read_settings(kind: type[S]) -> S:
-    """The settings from the environment; ends the process with a line for each one missing or wrong."""
-    try:
-        return kind()
-    except ValidationError as why:
-        prefix = str(kind.model_config.get("env_prefix", ""))
-        for error in why.errors(include_input=False, include_url=False):
-            name = prefix + "__".join(str(part) for part in error["loc"]).upper()
-            print(f"setting {name}: {error['msg']}", file=sys.stderr)
-        raise SystemExit(2) from None
+    """The settings from the environment and the secrets' folder; ends the process with a line for each one missing or wrong."""
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    folder = os.environ.get(SECRETS_DIR)
+    trouble = _trouble_with(folder, prefix) if folder else []
+    if not trouble:
+        try:
+            return kind(_secrets_dir=folder)
+        except ValidationError as why:
+            for error in why.errors(include_input=False, include_url=False):
+                name = prefix + "__".join(str(part) for part in error["loc"]).upper()
+                trouble.append(f"setting {name}: {error['msg']}{_where(folder, name)}")
+    print("\n".join(trouble), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _where(folder: str | None, name: str) -> str:
+    return f"; set the variable, or put it into {Path(folder) / name.lower()}" if folder else ""
+
+
+def _trouble_with(folder: str, prefix: str) -> list[str]:
+    """What keeps secrets from being read, or lets everybody read them."""
+    place = Path(folder)
+    if not place.is_dir():
+        return [f"setting {SECRETS_DIR}: there is no folder {folder}"]
+    trouble = []
+    needed = f"{prefix}DATABASE_PASSWORD"
+    if not os.environ.get(needed) and not (place / needed.lower()).exists():
+        trouble.append(f"setting {needed}: missing{_where(folder, needed)}")
+    for path in sorted(place.glob(f"{prefix.lower()}*")):
+        if path.stat().st_mode & stat.S_IROTH:
+            trouble.append(f"setting {path.name.upper()}: everybody may read {path}; chmod o-r the file on the host")
+        elif not os.access(path, os.R_OK):
+            trouble.append(
+                f"setting {path.name.upper()}: user {os.getuid()} may not read {path}; give its group {os.getgid()}"
+            )
+    return trouble

@@ -26,10 +26,7 @@ LOCK_TRIES, LOCK_AGAIN_S = 20, 0.025
 """A session that was ended lets go of its lock within moments; after half a second somebody else holds it."""
 
 COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5::jsonb, $6::jsonb)"
-TAKE = """
-UPDATE shard_lease SET epoch = epoch + 1, owner = $2, backend_pid = pg_backend_pid(), renew_counter = renew_counter + 1
- WHERE shard = $1 RETURNING epoch, last_seq, published_seq, input_offsets::text
-"""
+TAKE = "SELECT * FROM take_shard($1, $2)"
 QUEUE_COLUMNS = (
     "queue_id, pool, version, requirements::text, priority, offer_timeout_ms, wrap_up_ms, link_grace_ms,"
     " service_level_ms, policy::text"
