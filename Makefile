@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compiled bench bench-core bench-core-compiled simulate-cases run down docs clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compiled bench bench-core bench-core-compiled simulate-cases run up down ps logs try-compose docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -22,8 +22,22 @@ install: $(INSTALLED) ## make .venv with everything in it, the porchlight comman
 run: $(INSTALLED) ## the whole platform on this machine, playing a demo day in a loop (DEMO=0: without it)
 	@$(BIN)/porchlight run $(if $(filter 0,$(DEMO)),--no-demo,)
 
-down: $(INSTALLED) ## stop a platform that was started with `porchlight up`
-	@$(BIN)/porchlight down
+COMPOSE := docker compose -f deploy/compose.yaml
+
+up: ## the platform in containers: makes what is missing, builds, starts, waits until all is healthy
+	@sh deploy/up.sh
+
+down: ## stop the containers; what they know stays in their volumes
+	@$(COMPOSE) --profile '*' down
+
+ps: ## what runs in containers, and how it is
+	@$(COMPOSE) ps -a
+
+logs: ## what a service says: make logs S=router
+	@$(COMPOSE) logs -f --tail 100 $(S)
+
+try-compose: ## one contact through the gateway, answered by an agent, each step with its time
+	@$(COMPOSE) run --rm -T tools try
 
 fmt: $(INSTALLED) ## format the code and sort the imports
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .

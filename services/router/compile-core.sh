@@ -1,12 +1,18 @@
 #!/bin/sh
 # Compile the routing core that lies in FOLDER/router, in place: `sh compile-core.sh FOLDER`. Needs mypy and a C compiler.
+# PYTHON: the interpreter beside which the libraries lie, when it is not mypy's own.
 # Structs of msgspec stay as they are; every module that only has functions and plain state becomes machine code.
 set -eu
-cd "$1"
+destination=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp -r "$destination/router" "$work/"
+cd "$work"
 modules=""
 for name in state needs room staff waiting choice matching bursts steps changes contacts everyday commands agents queues estimates invariants engine; do
   modules="$modules router/core/$name.py"
 done
 # shellcheck disable=SC2086
-mypyc --strict $modules >compile.log 2>&1 || { cat compile.log >&2; exit 1; }
-rm -rf build compile.log
+mypyc --strict ${PYTHON:+--python-executable "$PYTHON"} $modules >compile.log 2>&1 || { cat compile.log >&2; exit 1; }
+cp ./*.so "$destination/"
+cp router/core/*.so "$destination/router/core/"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from agent_presence.adapters.sessions import PostgresSessions
@@ -15,8 +16,10 @@ CONTACT = "00000000-0000-7000-8000-000000000001"
 
 @pytest.fixture
 async def pool(place: Place) -> AsyncIterator[Pool]:
+    owner = await asyncpg.connect(place.owners["agent-presence"])
+    await owner.execute("TRUNCATE session, agent, command, outbox CASCADE")
+    await owner.close()
     pool = await open_pool(place.dsns["agent-presence"], name="t", size=3)
-    await pool.execute("TRUNCATE session, agent, command, outbox CASCADE")
     for agent in ("ann", "bob"):
         await pool.execute("INSERT INTO agent VALUES ($1, 'p', '{\"billing\": 70}', 6, true)", agent)
     yield pool

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from common.contracts.config import SkillDefined
@@ -48,7 +49,9 @@ async def test_a_row_that_nobody_handed_over_is_swept(place: Place) -> None:
     outbox = Outbox(pool=pool, publisher=bus, producer="t", topic_prefix="")
     async with pool.acquire() as connection:
         await insert(connection, [row("b")])
-        await connection.execute("UPDATE outbox SET created_at = now() - interval '1 minute'")
+    owner = await asyncpg.connect(place.owners["agent-presence"])
+    await owner.execute("UPDATE outbox SET created_at = now() - interval '1 minute'")
+    await owner.close()
 
     swept = await outbox.sweep()
 

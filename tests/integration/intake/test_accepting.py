@@ -19,10 +19,10 @@ async def world(place: Place) -> AsyncIterator[World]:
     import asyncpg
 
     for service, tables in (("intake", "contact, personal, idempotency_key, outbox, queue"), ("router", "queue")):
-        connection = await asyncpg.connect(place.dsns[service])
+        connection = await asyncpg.connect(place.owners[service])
         await connection.execute(f"TRUNCATE {tables} CASCADE")
         await connection.close()
-    async with opened(dsns=place.dsns, bootstrap=place.bootstrap, prefix=place.prefix, relay=False) as world:
+    async with opened(dsns=place.owners, bootstrap=place.bootstrap, prefix=place.prefix, relay=False) as world:
         yield world
 
 

@@ -31,14 +31,14 @@ from tests.support.world import SHARD, World, new_contact, opened
 async def fresh_world(place: Place, **options: Any) -> AsyncIterator[World]:
     """Databases and topics of its own: a planted bug must leave nothing behind."""
     suffix = "_" + new_id()[-12:]
-    dsns = await create_databases(place.admin_dsn, password="tests-only", suffix=suffix)
-    await asyncio.to_thread(migrate_all, dsns, ["intake", "router"])
+    databases = await create_databases(place.admin_dsn, password=lambda role: f"tests-only-{role}", suffix=suffix)
+    await asyncio.to_thread(migrate_all, databases, ["intake", "router"])
     await create_topics(place.bootstrap, prefix=f"t{suffix}.")
     try:
-        async with opened(dsns=dsns, bootstrap=place.bootstrap, prefix=f"t{suffix}.", **options) as world:
+        async with opened(dsns=databases.owners, bootstrap=place.bootstrap, prefix=f"t{suffix}.", **options) as world:
             yield world
     finally:
-        await drop_databases(place.admin_dsn, dsns)
+        await drop_databases(place.admin_dsn, databases)
 
 
 def invariants(world_verdict: Any) -> set[str]:

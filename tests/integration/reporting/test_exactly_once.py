@@ -124,7 +124,9 @@ async def test_unkind_delivery_changes_no_figure(place: Place) -> None:
     assert await connection.fetchval("SELECT count(*) FROM step") == sum(
         isinstance(output, outputs.ContactDecision) for output, _ in decided
     )
-    assert await connection.fetchval("SELECT count(*) FROM parked") == 1
+    owner = await asyncpg.connect(place.owners["reporting"])
+    assert await owner.fetchval("SELECT count(*) FROM parked") == 1
+    await owner.close()
     assert await connection.fetchval("SELECT count(*) FROM submission") == 1
     waits = [number % 3 * 100 for number in range(40) if number % 4 != 3]
     assert found["asa_ms"] == sum(waits) / len(waits)

@@ -39,7 +39,7 @@ class Table:
 
 @pytest.fixture
 async def table(place: Place) -> AsyncIterator[Table]:
-    router = await asyncpg.connect(place.dsns["router"])
+    router = await asyncpg.connect(place.owners["router"])
     await router.execute("TRUNCATE unit_use, assignment, contact, agent, agent_unit, routing_log, queue, parked")
     await router.execute("UPDATE shard_lease SET epoch = 0, last_seq = 0, published_seq = 0, input_offsets = '{}'")
     row = ("billing", "p", SHARD, 1, "[]", 0, 20_000, 0, 15_000, 20_000)
@@ -166,9 +166,9 @@ async def test_a_contact_that_was_taken_in_before_is_known(table: Table) -> None
 
 async def test_after_a_broken_connection_the_next_reign_sees_what_was_committed(table: Table, place: Place) -> None:
     await table.commit(seen(), arrived())
-    await table.router.execute(
-        "SELECT pg_terminate_backend(backend_pid, 1000) FROM shard_lease WHERE shard = $1", SHARD
-    )
+    another = await asyncpg.connect(place.dsns["router"])
+    await another.execute("SELECT pg_terminate_backend(backend_pid, 1000) FROM shard_lease WHERE shard = $1", SHARD)
+    await another.close()
 
     with pytest.raises(Retryable):
         await table.commit(asked("accept"))

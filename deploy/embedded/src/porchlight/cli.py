@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from porchlight.deployed_cli import app as deployed_app
 from porchlight.home import DEFAULT_HOME, Home, Running, Trouble
 from porchlight.plan import Options
 from porchlight.processes import Pids
@@ -24,6 +25,7 @@ keys_app = App(name="keys", help="API keys of channel integrations.")
 token_app = App(name="token", help="Tokens of agents, supervisors and administrators.")
 app.command(keys_app)
 app.command(token_app)
+app.command(deployed_app)
 
 HomeFolder = Annotated[str, Parameter(name="--home", env_var="PORCHLIGHT_HOME", help="Where everything lives.")]
 UP_TIMEOUT_S = 180
@@ -384,6 +386,14 @@ def apply(file: Path, /, *, home: HomeFolder = DEFAULT_HOME, dry_run: bool = Fal
             say(", ".join(f"{number} {name}" for name, number in counts.items()) + f"; {len(found)} changed")
 
     asyncio.run(work())
+
+
+@app.command
+def demo(*, home: HomeFolder = DEFAULT_HOME) -> None:
+    """Play the demo day on a running platform, again and again."""
+    from porchlight.demo_loop import play_for_ever
+
+    asyncio.run(play_for_ever(Home(home), say))
 
 
 @app.command(name="demo-day")

@@ -17,7 +17,10 @@ class Trouble(Exception):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running platform tells its tools. Holds secrets: the file is for its owner only."""
+    """What a running platform tells its tools. Holds secrets: the file is for its owner only.
+
+    `supervisor_pid` 0: somebody else runs it, containers for example.
+    """
 
     supervisor_pid: int
     intake: list[str]
@@ -98,9 +101,10 @@ class Home:
     def running(self) -> Running:
         """What runs. `Trouble` when nothing does."""
         path = self.run / "platform.json"
-        if self.is_locked() is None or not path.exists():
+        found = msgspec.json.decode(path.read_bytes(), type=Running) if path.exists() else None
+        if found is None or (found.supervisor_pid != 0 and self.is_locked() is None):
             raise Trouble(f"no platform runs in {self.folder}: start one with `porchlight up` or `make run`")
-        return msgspec.json.decode(path.read_bytes(), type=Running)
+        return found
 
 
 def write_atomically(path: Path, text: str) -> None:

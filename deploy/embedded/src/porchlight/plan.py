@@ -93,10 +93,11 @@ def make_plan(options: Options) -> Plan:
 
 
 def migrations_folder(service: str) -> Path:
-    """Where a service's migrations lie, beside its `src`."""
+    """Where a service's migrations lie: beside its `src`, or in the package when it was installed from a wheel."""
     spec = find_spec(service.replace("-", "_"))
     assert spec is not None and spec.origin is not None, f"{service} is not installed"
-    return Path(spec.origin).parents[2] / "migrations"
+    beside = Path(spec.origin).parents[2] / "migrations"
+    return beside if beside.is_dir() else Path(spec.origin).parent / "migrations"
 
 
 def service_command(service: str) -> list[str]:
