@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compiled bench bench-core bench-core-compiled simulate-cases run up down ps logs try-compose docs clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster down ps logs try-compose docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -27,8 +27,11 @@ COMPOSE := docker compose -f deploy/compose.yaml
 up: ## the platform in containers: makes what is missing, builds, starts, waits until all is healthy
 	@sh deploy/up.sh
 
+up-cluster: ## the same with three brokers and two of every service
+	@sh deploy/up.sh compose.yaml compose.cluster.yaml
+
 down: ## stop the containers; what they know stays in their volumes
-	@$(COMPOSE) --profile '*' down
+	@$(COMPOSE) -f deploy/compose.cluster.yaml --profile '*' down
 
 ps: ## what runs in containers, and how it is
 	@$(COMPOSE) ps -a
@@ -70,6 +73,9 @@ test-e2e: $(INSTALLED) ## every process, in domain words
 
 test-chaos: $(INSTALLED) ## kill and pause under load, then the history checker
 	@$(BIN)/pytest -q tests/chaos
+
+test-compose: $(INSTALLED) ## the platform in containers: start, faults, restarts, backup, figures (a Docker engine, 20 minutes)
+	@$(BIN)/pytest -q tests/compose
 
 bench: $(INSTALLED) ## latency, throughput and takeover, as ratios measured in one run
 	@$(BIN)/porchlight bench all

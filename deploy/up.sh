@@ -7,6 +7,10 @@ cd "$(dirname "$0")"
 files=""
 for file in "$@"; do files="$files -f $file"; done
 state=${PORCHLIGHT_STATE:-./state}
+case "$*" in
+  *compose.cluster.yaml*) brokers=kafka:9092,kafka-2:9092,kafka-3:9092 ;;
+  *) brokers=${KAFKA_BOOTSTRAP:-kafka:9092} ;;
+esac
 
 if [ ! -f .env ]; then
   (
@@ -22,7 +26,7 @@ mkdir -p "$state"
 {
   [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || docker compose $files --profile tools build -q
   docker run --rm --user 0 --network none -e PORCHLIGHT_HOME=/porchlight -e PORCHLIGHT_UID="$PORCHLIGHT_UID" \
-    -e KAFKA_BOOTSTRAP="${KAFKA_BOOTSTRAP:-kafka:9092}" -v "$(cd "$state" && pwd)":/porchlight \
+    -e KAFKA_BOOTSTRAP="$brokers" -v "$(cd "$state" && pwd)":/porchlight \
     "porchlight-tools:${PORCHLIGHT_VERSION:-0.1.0}" deployed init
   docker compose $files up -d --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}"
 }

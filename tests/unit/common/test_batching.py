@@ -38,7 +38,7 @@ async def start(shared: SharedCommit[int, int], *items: int) -> list["asyncio.Ta
 
 async def test_a_lone_call_waits_for_nobody_and_the_next_ones_share() -> None:
     store = Store()
-    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
 
     tasks = await start(shared, 1)
     tasks += await start(shared, 2, 3, 4)
@@ -50,7 +50,7 @@ async def test_a_lone_call_waits_for_nobody_and_the_next_ones_share() -> None:
 
 async def test_a_batch_has_a_largest_size() -> None:
     store = Store()
-    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
 
     tasks = await start(shared, *range(BATCH_MAX + 10))
     store.gate.set()
@@ -61,7 +61,7 @@ async def test_a_batch_has_a_largest_size() -> None:
 
 async def test_equal_keys_never_share_a_batch() -> None:
     store = Store()
-    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item % 2)
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item % 2)
 
     tasks = await start(shared, 1, 2, 3, 4)
     store.gate.set()
@@ -72,7 +72,7 @@ async def test_equal_keys_never_share_a_batch() -> None:
 
 async def test_a_failed_commit_is_everybodys_answer_and_the_next_batch_goes_on() -> None:
     store = Store()
-    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
     store.fail = True
     tasks = await start(shared, 1)
     store.gate.set()
@@ -86,7 +86,7 @@ async def test_a_failed_commit_is_everybodys_answer_and_the_next_batch_goes_on()
 
 async def test_a_caller_who_goes_away_does_not_stop_the_commit() -> None:
     store = Store()
-    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
     first, second = [(await start(shared, n))[0] for n in (1, 2)]
 
     first.cancel()
@@ -100,7 +100,7 @@ async def test_a_caller_who_goes_away_does_not_stop_the_commit() -> None:
 
 async def test_too_many_waiting_calls_are_refused_at_once() -> None:
     store = Store()
-    shared: SharedCommit[int, int] = SharedCommit(store.commit, key=lambda item: item)
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
     tasks = await start(shared, 0)
     tasks += await start(shared, *range(1, WAITING_MAX + 1))
 

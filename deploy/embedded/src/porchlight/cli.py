@@ -13,21 +13,19 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from porchlight.credentials_cli import keys_app, token_app
 from porchlight.deployed_cli import app as deployed_app
-from porchlight.home import DEFAULT_HOME, Home, Running, Trouble
+from porchlight.home import DEFAULT_HOME, Home, HomeFolder, Running, Trouble
 from porchlight.plan import Options
 from porchlight.processes import Pids
 from porchlight.supervisor import Supervisor
 
 console = Console(highlight=False)
 app = App(name="porchlight", help="Contacts of any channel, routed to agents at home.", version="0.1.0")
-keys_app = App(name="keys", help="API keys of channel integrations.")
-token_app = App(name="token", help="Tokens of agents, supervisors and administrators.")
 app.command(keys_app)
 app.command(token_app)
 app.command(deployed_app)
 
-HomeFolder = Annotated[str, Parameter(name="--home", env_var="PORCHLIGHT_HOME", help="Where everything lives.")]
 UP_TIMEOUT_S = 180
 
 
@@ -297,48 +295,6 @@ def doctor(*, home: HomeFolder = DEFAULT_HOME) -> None:
         table.add_row(finding.check, "[green]ok[/]" if finding.ok else "[red]wrong[/]", finding.text)
     console.print(table)
     raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
-
-
-@keys_app.command(name="create")
-def keys_create(client: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
-    """A new API key for a channel integration, printed once.
-
-    Parameters
-    ----------
-    client
-        The integration's name: it sees only contacts that were posted with its keys.
-    """
-    from porchlight.credentials import create_api_key
-
-    place = Home(home)
-    print(asyncio.run(create_api_key(place, client=client, owner_dsn=place.running().owner_dsns["intake"])))
-
-
-def _token(home: str, subject: str, role: str) -> None:
-    from porchlight.credentials import issue_token
-
-    place = Home(home)
-    if not (place.folder / "jwks.json").exists():
-        raise Trouble(f"{place.folder} has no keys yet: they are made by the first `porchlight up`")
-    print(issue_token(place, subject=subject, role=role))  # type: ignore[arg-type]
-
-
-@token_app.command
-def agent(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
-    """A token for an agent's desktop."""
-    _token(home, name, "agent")
-
-
-@token_app.command
-def supervisor(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
-    """A token that reads queues and figures."""
-    _token(home, name, "supervisor")
-
-
-@token_app.command
-def admin(name: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
-    """A token that defines queues, skills and agents."""
-    _token(home, name, "admin")
 
 
 @app.command(name="try")

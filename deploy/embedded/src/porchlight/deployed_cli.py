@@ -5,34 +5,30 @@ import os
 
 from cyclopts import App
 
-from porchlight.home import DEFAULT_HOME, Home
+from porchlight.home import DEFAULT_HOME, Home, HomeFolder
 
 app = App(name="deployed", help="Jobs of a platform of containers.")
 
 
-def _home() -> Home:
-    return Home(os.environ.get("PORCHLIGHT_HOME", DEFAULT_HOME))
-
-
 @app.command
-def init() -> None:
+def init(*, home: HomeFolder = DEFAULT_HOME) -> None:
     """Make secrets, signing key and description where they are missing, and give them to PORCHLIGHT_UID."""
     from porchlight.deployed import initialise
 
-    initialise(_home(), owner=int(os.environ.get("PORCHLIGHT_UID", "0")))
+    initialise(Home(home), owner=int(os.environ.get("PORCHLIGHT_UID", "0")))
 
 
 @app.command
-def migrate() -> None:
+def migrate(*, home: HomeFolder = DEFAULT_HOME) -> None:
     """Bring roles, databases, rights and schemas to this release."""
     from porchlight.deployed import migrate_databases
 
-    asyncio.run(migrate_databases(_home()))
+    asyncio.run(migrate_databases(Home(home)))
     print("databases, roles, rights and schemas are those of this release")
 
 
 @app.command
-def topics(*, replication: int = 1) -> None:
+def topics(*, replication: int = 1, home: HomeFolder = DEFAULT_HOME) -> None:
     """Create Kafka's topics where they are missing.
 
     Parameters
@@ -42,5 +38,5 @@ def topics(*, replication: int = 1) -> None:
     """
     from porchlight.deployed import make_topics
 
-    made = asyncio.run(make_topics(_home(), replication=replication))
+    made = asyncio.run(make_topics(Home(home), replication=replication))
     print(f"created {', '.join(made)}" if made else "all topics are there")

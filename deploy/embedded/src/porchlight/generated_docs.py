@@ -2,15 +2,25 @@
 
 import typing
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
+from prometheus_client import Metric
+from prometheus_client.metrics import MetricWrapperBase
 
 import agent_presence.errors
+import agent_presence.metrics
+import common.runtime.metrics
 import intake.errors
+import intake.metrics
 import reporting.errors
+import reporting.metrics
 import router.errors
+import router.gauges
+import router.metrics
 from common.contracts.topics import CATALOGUE, SHARDS
+from common.runtime.clock import SystemClock
 from common.runtime.problems import COMMON, Problem
 from router.core.transitions import picture
 
@@ -19,13 +29,72 @@ NOTE = "<!-- written by `make docs`; do not edit -->\n"
 
 def pages() -> dict[str, str]:
     """File name under `docs/` and text of every generated page."""
-    return {"contracts.md": _contracts(), "problems.md": _problems(), "states.md": _states()}
+    return {
+        "contracts.md": _contracts(),
+        "metrics.md": _metrics(),
+        "problems.md": _problems(),
+        "states.md": _states(),
+    }
 
 
 def write(folder: Path) -> None:
     """Write the pages."""
     for name, text in pages().items():
         (folder / name).write_text(text)
+
+
+class Described(typing.NamedTuple):
+    """A metric as the catalogue has it."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def catalogue() -> dict[str, list[Described]]:
+    """Every metric by the service that has it; `every service` for those of the shared runtime."""
+    state = router.gauges.StateFigures({}, SystemClock()).describe()
+    return {
+        "every service": _described(common.runtime.metrics),
+        "intake": _described(intake.metrics),
+        "router": _described(router.metrics) + [_as_described(one, one) for one in state],
+        "agent-presence": _described(agent_presence.metrics),
+        "reporting": _described(reporting.metrics),
+    }
+
+
+def _described(module: ModuleType) -> list[Described]:
+    found = [one for one in vars(module).values() if isinstance(one, MetricWrapperBase)]
+    return [_as_described(family, one) for one in found for family in one.describe()]
+
+
+def _as_described(family: Metric, labelled: Any) -> Described:
+    name = family.name + ("_total" if family.type == "counter" else "")
+    return Described(name, family.type, tuple(labelled._labelnames), family.documentation.rstrip("."))
+
+
+def _metrics() -> str:
+    lines = [
+        NOTE,
+        "# Metrics",
+        "",
+        "At `/metrics` of every instance, inside the network only. Units stand in the names: seconds, bytes, or a count."
+        " Besides these, every instance shows its process (`process_*`) and its Python (`python_*`)."
+        " Labels never name contacts, agents or customers.",
+    ]
+    for service, metrics in catalogue().items():
+        lines += [
+            "",
+            f"## {service.capitalize()}",
+            "",
+            "| name | kind | labels | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        for one in metrics:
+            labels = ", ".join(f"`{label}`" for label in one.labels)
+            lines.append(f"| `{one.name}` | {one.kind} | {labels} | {one.meaning} |")
+    return "\n".join(lines) + "\n"
 
 
 def _contracts() -> str:

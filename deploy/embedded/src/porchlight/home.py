@@ -4,11 +4,13 @@ import fcntl
 import os
 import secrets
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import msgspec
+from cyclopts import Parameter
 
 DEFAULT_HOME = ".porchlight"
+HomeFolder = Annotated[str, Parameter(name="--home", env_var="PORCHLIGHT_HOME", help="Where everything lives.")]
 SERVICES = ("intake", "router", "agent-presence", "reporting")
 
 

@@ -11,6 +11,7 @@ import structlog
 from fastapi import Depends, FastAPI, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 
+from agent_presence import metrics
 from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.config import Settings
 from agent_presence.domain import DONE, Command, Kept, Verb
@@ -202,7 +203,9 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         headers = {"Cache-Control": "no-store"}
         if asked:
             headers["Preference-Applied"] = f"wait={int(wait_s)}"
-        if not await _changed(desk, request, who.subject, number, if_none_match, wait_s):
+        with metrics.long_polls.track_inprogress():
+            is_on = await _changed(desk, request, who.subject, number, if_none_match, wait_s)
+        if not is_on:
             return answer(SESSION_OVER, f"Session {number} is over.")
         headers["ETag"] = _etag(desk, who.subject, number)
         if headers["ETag"] == if_none_match:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from agent_presence import metrics
 from agent_presence.domain import Command, Kept, Session
 from agent_presence.inboxes import Inboxes
 from common.runtime.batching import SharedCommit
@@ -48,7 +49,7 @@ class Leases:
     """Signs of life, folded: one write a session in a third of the lease, many sessions in one statement."""
 
     def __init__(self, sessions: Sessions, *, lease_s: float) -> None:
-        self._renew = SharedCommit(sessions.renew, key=lambda given: given[0])
+        self._renew = SharedCommit(sessions.renew, what="lease", key=lambda given: given[0])
         self.renew_every_s = lease_s / 3
         self._alive: dict[str, tuple[int, float]] = {}
 
@@ -88,11 +89,16 @@ class Commands:
         self._relay = relay
         self._answer_wait_s = answer_wait_s
         self._keep: SharedCommit[Command, tuple[Kept, str | None]] = SharedCommit(
-            self._keep_all, key=lambda command: (command.agent_id, command.command_id)
+            self._keep_all, what="command", key=lambda command: (command.agent_id, command.command_id)
         )
 
     async def ask(self, command: Command) -> Answered:
         """Keep the command and wait for the answer; asked again, the same answer. Raises `Retryable`."""
+        answered = await self._answer(command)
+        metrics.commands.labels(command.verb, answered.outcome or "late").inc()
+        return answered
+
+    async def _answer(self, command: Command) -> Answered:
         future = self._inboxes.expect_answer(command.agent_id, command.command_id)
         try:
             kept, outcome = await self._keep(command)
@@ -139,5 +145,6 @@ class Sweeper:
                 not_before = monotonic_s() + self._lease_s
                 continue
             self._relay.hand_over(rows)
+            metrics.leases_expired.inc(len(rows))
             for row in rows:
                 log.info("lease_expired", agent_id=row.key)

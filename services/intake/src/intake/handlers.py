@@ -8,6 +8,7 @@ import msgspec
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import Clock, new_id
 from common.runtime.outbox import OutboxRow
+from intake import metrics
 from intake.domain import NewContact, Receipt, Refusal, Refused, skills_of
 from intake.ports import Catalogue, Contacts, Relay
 from intake.translate import submission
@@ -24,11 +25,19 @@ class Accepting:
         self._relay = relay
         self._clock = clock
         self._commit: SharedCommit[Given, Receipt | Refused] = SharedCommit(
-            self._commit_all, key=lambda given: (given[0].client_id, given[0].idempotency_key)
+            self._commit_all, what="contact", key=lambda given: (given[0].client_id, given[0].idempotency_key)
         )
 
     async def accept(self, contact: NewContact) -> Receipt | Refused:
         """Accept one contact, or say why not. Raises `Retryable`: then nothing was promised."""
+        answer = await self._accept(contact)
+        if isinstance(answer, Refused):
+            metrics.refused.labels(answer.reason.value).inc()
+        elif not answer.replayed:
+            metrics.accepted.labels(answer.channel).inc()
+        return answer
+
+    async def _accept(self, contact: NewContact) -> Receipt | Refused:
         queue = await self._catalogue.queue(contact.queue)
         if queue is None:
             return Refused(reason=Refusal.UNKNOWN_QUEUE, detail=f"There is no queue {contact.queue}.")

@@ -13,6 +13,7 @@ from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from reporting.adapters.figures import Figures
 from reporting.adapters.read_models import apply
+from reporting.adapters.sampling import Sampler
 from reporting.api import add_routes
 from reporting.config import SCHEMA, Settings
 
@@ -46,12 +47,13 @@ async def _main(settings: Settings) -> None:
             why = await schema.trouble()
             return {"database": why} if why else {}
 
+        figures = Figures(engine)
         running = lifecycle.Running()
         app = make_app(title="Porchlight reporting", description="Figures and journeys.", running=running, ready=ready)
         links = [pair.partition("=")[::2] for pair in settings.status_links.split(",") if pair]
         add_routes(
             app,
-            figures=Figures(engine),
+            figures=figures,
             verifier=TokenVerifier(
                 jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
             ),
@@ -64,7 +66,7 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=schema.wait,
-            background=[follower.run],
+            background=[follower.run, Sampler(figures, clock).run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

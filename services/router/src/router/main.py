@@ -1,6 +1,7 @@
 """Composition root of the router: the only place that builds."""
 
 import httpx
+from prometheus_client import REGISTRY
 
 from common.contracts.topics import AGENTS, CONFIG, CONTACTS
 from common.runtime import lifecycle
@@ -20,6 +21,7 @@ from router.adapters.queues import Queues
 from router.api import add_routes
 from router.config import SCHEMA, Settings
 from router.consumers import know_skills
+from router.gauges import StateFigures
 from router.ownership import Watch
 from router.ports import Reign
 from router.reigns import Reigns
@@ -91,6 +93,8 @@ async def _main(settings: Settings) -> None:
             scan_every_s=settings.scan_every_ms / 1000,
             renew_every_s=settings.renew_every_ms / 1000,
         )
+
+        REGISTRY.register(StateFigures(reigns.shards, clock))
 
         async def ready() -> dict[str, str]:
             if monotonic_s() - reigns.looked_at_s <= LOOK_AGE_MAX_S:

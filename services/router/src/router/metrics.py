@@ -9,6 +9,9 @@ divergences = Counter(
     "Batches that the database refused because memory was wrong; must be 0",
 )
 fenced = Counter("router_fenced_total", "Batches refused because another reign had begun")
+reigns_ended = Counter("router_reigns_ended_total", "Reigns that ended, and why", ("why",))
+reign_epoch = Gauge("router_reign_epoch", "The epoch of a shard that this instance owns", ("shard",))
+decisions = Counter("router_decisions_total", "Lines of the routing log by type", ("type",))
 takeovers = Counter("router_takeover_total", "Reigns begun", ("shard",))
 batch_lines = Histogram("router_batch_lines", "Decisions a commit", buckets=(0, 1, 2, 4, 8, 16, 32, 64, 128))
 commit_seconds = Histogram("router_commit_seconds", "Time of one committing statement", buckets=BUCKETS)

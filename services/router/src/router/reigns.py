@@ -84,6 +84,7 @@ class Reigns:
         for number in sorted(set(epochs) - await self._leases.renew(epochs)):
             shard, task = self.shards.get(number), self._tasks.get(number)
             if shard is not None and task is not None and shard.reign.epoch == epochs[number]:
+                metrics.reigns_ended.labels("lost").inc()
                 log.warning("reign_lost", shard=number, epoch=epochs[number])
                 task.cancel()
 
@@ -98,6 +99,7 @@ class Reigns:
             if self._rest_until.get(shard, 0.0) <= now_s and shard not in self._tasks:
                 self._tasks[shard] = asyncio.create_task(self._reign(shard))
         for shard in plan.give_back:
+            metrics.reigns_ended.labels("given_back").inc()
             log.info("shard_given_back", shard=shard)
             self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
             self._tasks[shard].cancel()
@@ -111,19 +113,24 @@ class Reigns:
             ledger, reign = taken
             shard = self.shards[number] = self._make_shard(ledger, reign, number in self._diverged)
             metrics.takeovers.labels(str(number)).inc()
+            metrics.reign_epoch.labels(str(number)).set(reign.epoch)
             log.info("reign_began", shard=number, epoch=reign.epoch, last_seq=reign.last_seq)
             await shard.run()
         except* Fenced as why:
             metrics.fenced.inc()
+            metrics.reigns_ended.labels("fenced").inc()
             log.warning("reign_fenced", shard=number, why=str(why.exceptions[0]))
         except* Diverged as why:
             metrics.divergences.inc()
+            metrics.reigns_ended.labels("diverged").inc()
             self._diverged.add(number)
             log.error("memory_diverged", shard=number, why=str(why.exceptions[0]))
         except* (Retryable, *AWAY) as why:
+            metrics.reigns_ended.labels("cut_off").inc()
             log.warning("reign_cut_off", shard=number, why=repr(why.exceptions[0]))
         finally:
-            self.shards.pop(number, None)
+            if self.shards.pop(number, None) is not None:
+                metrics.reign_epoch.remove(str(number))
             self._rest_until.setdefault(number, 0.0)
             self._rest_until[number] = max(self._rest_until[number], monotonic_s() + AFTER_FAILURE_S)
             if ledger is not None:

@@ -13,6 +13,7 @@ from common.contracts.topics import ROUTING
 from common.runtime.bus import Bus, Incoming, Outgoing, Publisher, Reader
 from common.runtime.clock import Clock, monotonic_s
 from common.runtime.failures import Retryable
+from common.runtime.following import note_read
 from router import hours, metrics
 from router.batch import Decided, make_batch
 from router.core import State, inputs, step
@@ -118,6 +119,8 @@ class Shard:
             if due_ms is not None:
                 wait_ms = min(wait_ms, max(0, due_ms - self._clock.now_ms()))
             records = await reader.read(wait_ms=wait_ms, records_max=INPUTS_MAX)
+            if records:
+                note_read("router", records, reader)
             decided = await self._decide(records)
             await self._commit(decided, records)
 
@@ -206,6 +209,8 @@ class Shard:
         await self._ledger.commit(self.reign, batch)
         metrics.commit_seconds.observe(monotonic_s() - started)
         metrics.batch_lines.observe(len(batch.log))
+        for line in batch.log:
+            metrics.decisions.labels(line.type).inc()
         self._pending.extend(batch.log)
         self._wake.set()
 

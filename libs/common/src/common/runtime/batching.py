@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from common.runtime import metrics
 from common.runtime.failures import Retryable
 
 Item = TypeVar("Item")
@@ -18,18 +19,20 @@ WAITING_MAX = 2_000
 class SharedCommit(Generic[Item, Answer]):
     """Turns many concurrent calls into few statements.
 
-    `commit` gets up to `BATCH_MAX` items and returns one answer for each, in order; if it raises, every caller of
-    that batch gets the error. Two items with equal `key` never share a batch. A caller that is cancelled does not stop
-    the commit.
+    `what` names it in the figures. `commit` gets up to `BATCH_MAX` items and returns one answer for each, in order; if it
+    raises, every caller of that batch gets the error. Two items with equal `key` never share a batch. A caller that is
+    cancelled does not stop the commit.
     """
 
     def __init__(
         self,
         commit: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
+        what: str,
         key: Callable[[Item], Hashable],
     ) -> None:
         self._commit = commit
+        self._items = metrics.commit_items.labels(what)
         self._key = key
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -47,6 +50,7 @@ class SharedCommit(Generic[Item, Answer]):
     async def _drain(self) -> None:
         while self._waiting:
             batch = self._take()
+            self._items.observe(len(batch))
             try:
                 answers = await self._commit([item for item, _ in batch])
             except Exception as why:

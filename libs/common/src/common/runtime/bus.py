@@ -50,8 +50,8 @@ class Reader(Protocol):
 
     async def read(self, *, wait_ms: int, records_max: int) -> list[Incoming]: ...
 
-    async def rewind(self, place: Place) -> None:
-        """Go to the first record that the bus still has."""
+    def lag(self) -> dict[str, int]:
+        """By topic, how many records the bus had at the last reading that were not read yet."""
         ...
 
     async def close(self) -> None: ...

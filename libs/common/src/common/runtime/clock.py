@@ -17,6 +17,11 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset_ns = time.time_ns() - time.monotonic_ns()
 
+    @staticmethod
+    def wall_ms() -> int:
+        """What the machine's clock says, for figures only."""
+        return time.time_ns() // 1_000_000
+
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
         return (time.monotonic_ns() + self._offset_ns) // 1_000_000

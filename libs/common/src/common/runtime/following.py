@@ -7,8 +7,9 @@ from zlib import crc32
 import structlog
 
 from common.contracts.topics import ROUTING, SHARDS
-from common.runtime.bus import Bus, Incoming, Place
-from common.runtime.clock import monotonic_s
+from common.runtime import metrics
+from common.runtime.bus import Bus, Incoming, Place, Reader
+from common.runtime.clock import SystemClock, monotonic_s
 from common.runtime.database import AWAY, Connection, open_connection
 from common.runtime.failures import InvariantBroken, Retryable
 
@@ -75,6 +76,7 @@ class Follower:
                 await asyncio.sleep(BACK_OFF_S)
             finally:
                 self.leads = False
+                metrics.follower_leads.labels(self._name).set(0)
 
     async def _lead(self) -> None:
         connection = await open_connection(self._dsn, name=f"{self._name}-follower", durable=False)
@@ -85,12 +87,14 @@ class Follower:
             offsets, sequences = await load_positions(connection, self._topics)
             reader = await self._bus.reader(offsets, at_once=False)
             self.leads = True
+            metrics.follower_leads.labels(self._name).set(1)
             log.info("follower_leads", follower=self._name)
             try:
                 while True:
                     records = await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX)
                     if records:
                         await self._take(connection, records, sequences)
+                        note_read(self._name, records, reader)
                     await self._note_progress(connection)
             finally:
                 await reader.close()
@@ -107,11 +111,23 @@ class Follower:
     async def _take(self, connection: Connection, records: Sequence[Incoming], sequences: Sequences) -> None:
         fresh = [record for record in records if sequences.is_fresh(record)]
         async with connection.transaction():
-            await park(connection, [record for record in fresh if record.bad])
+            bad = [record for record in fresh if record.bad]
+            metrics.parked.labels(self._name).inc(len(bad))
+            await park(connection, bad)
             readable = [record for record in fresh if record.fact is not None]
             if readable:
                 await self._apply(connection, readable)
             await save_positions(connection, records, sequences)
+
+
+def note_read(name: str, records: Sequence[Incoming], reader: Reader) -> None:
+    """How old the facts are and how many are left to read."""
+    now_ms = SystemClock.wall_ms()
+    for record in records:
+        if record.envelope is not None:
+            metrics.read(name, topic=record.topic, occurred_at_ms=record.envelope.occurred_at_ms, now_ms=now_ms)
+    for topic, left in reader.lag().items():
+        metrics.hop_lag_records.labels(name, topic).set(left)
 
 
 async def load_positions(connection: Connection, topics: Sequence[str]) -> tuple[dict[Place, int], Sequences]:

@@ -96,6 +96,7 @@ class KafkaReader:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
+        self._next: dict[TopicPartition, int] = {}
 
     async def read(self, *, wait_ms: int, records_max: int) -> list[Incoming]:
         """What is there, after waiting `wait_ms` at most for the first record."""
@@ -108,15 +109,22 @@ class KafkaReader:
             return []
         except (KafkaError, OSError) as why:
             raise Retryable(f"kafka: {why!r}") from why
+        for place, records in found.items():
+            self._next[place] = records[-1].offset + 1
         return [
             incoming(record.topic, record.partition, record.offset, tuple(record.headers), record.value or b"")
             for records in found.values()
             for record in records
         ]
 
-    async def rewind(self, place: Place) -> None:
-        """Go to the first record that Kafka still has."""
-        await self._consumer.seek_to_beginning(TopicPartition(place.topic, place.partition))
+    def lag(self) -> dict[str, int]:
+        """By topic, how many records Kafka had at the last reading that were not read yet."""
+        left = dict.fromkeys((place.topic for place in self._consumer.assignment()), 0)
+        for place, at in self._next.items():
+            end = self._consumer.highwater(place)
+            if end is not None:
+                left[place.topic] += max(0, end - at)
+        return left
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -203,6 +211,10 @@ def _new_topic(name: str, topic: Topic, replication: int) -> NewTopic:
         configs = {"cleanup.policy": "compact"}
     else:
         configs = {"retention.ms": str(topic.retention_hours * 3_600_000)}
+    if replication > 1:
+        configs["min.insync.replicas"] = str(
+            replication - 1
+        )  # one broker may be lost, and nothing acknowledged with it
     return NewTopic(name, SHARDS, replication, topic_configs=configs)
 
 

@@ -1,12 +1,37 @@
-"""What every service measures of its HTTP edge; a service's own figures stand in its `metrics.py`."""
+"""What every service measures: its HTTP edge, its outbox, what it reads. A service's own figures stand in its `metrics.py`.
 
-from prometheus_client import Counter, Histogram
+Name, kind, labels and meaning stand with each metric and nowhere else; `docs/metrics.md` is written from them. Labels are
+routes, queues, pools, topics and the like: never contacts, agents or customers.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
+AGES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 requests = Counter("http_requests_total", "Answers by route and status", ("method", "route", "status"))
 seconds = Histogram("http_request_seconds", "Time to the answer", ("method", "route"), buckets=BUCKETS)
+commit_items = Histogram("shared_commit_items", "Calls that shared one commit", ("what",), buckets=SIZES)
+outbox_published = Counter("outbox_published_total", "Facts that Kafka acknowledged", ("way",))
+outbox_rows = Gauge("outbox_rows", "Facts that are committed and not yet published")
+outbox_oldest_seconds = Gauge("outbox_oldest_seconds", "Age of the oldest of them")
+hop_age_seconds = Histogram(
+    "hop_age_seconds",
+    "From a fact's time to its reading here, by the clocks of both machines",
+    ("reader", "topic"),
+    buckets=AGES,
+)
+hop_lag_records = Gauge("hop_lag_records", "Records that Kafka has and this reader has not read", ("reader", "topic"))
+follower_leads = Gauge("follower_leads", "1 for the replica that applies the facts", ("follower",))
+parked = Counter("parked_records_total", "Records put aside because they cannot be read", ("reader",))
+database_trouble = Gauge("database_trouble", "1 while the schema does not fit or the database does not answer")
+
+
+def read(reader: str, *, topic: str, occurred_at_ms: int, now_ms: int) -> None:
+    """A fact was read."""
+    hop_age_seconds.labels(reader, topic).observe(max(0, now_ms - occurred_at_ms) / 1000)
 
 
 def exposition() -> tuple[bytes, str]:

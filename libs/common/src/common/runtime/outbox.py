@@ -9,6 +9,7 @@ import structlog
 
 from common.contracts.codec import encode, type_of
 from common.contracts.envelope import Envelope, to_headers
+from common.runtime import metrics
 from common.runtime.bus import Outgoing, Publisher
 from common.runtime.clock import new_id
 from common.runtime.database import Connection, Pool, borrowed
@@ -104,12 +105,13 @@ class Outbox:
                     log.warning("outbox_left_to_the_sweeper", rows=len(rows), why=str(why))
                     continue
                 self._published.extend(row.event_id for row in rows)
+                metrics.outbox_published.labels("at once").inc(len(rows))
 
     async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             try:
-                await self.sweep()
+                metrics.outbox_published.labels("swept").inc(await self.sweep())
             except Retryable as why:
                 log.warning("outbox_sweep_failed", why=str(why))
 
@@ -132,6 +134,12 @@ class Outbox:
                     await connection.execute(
                         "DELETE FROM outbox WHERE event_id = ANY($1::text[])", [row.event_id for row in rows]
                     )
+            left = await connection.fetchrow(
+                "SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s FROM outbox"
+            )
+        assert left is not None, "an aggregate has a row"
+        metrics.outbox_rows.set(left["rows"])
+        metrics.outbox_oldest_seconds.set(left["oldest_s"])
         return len(rows)
 
     def _record(self, row: OutboxRow) -> Outgoing:

@@ -9,6 +9,7 @@ import asyncio
 import asyncpg
 import structlog
 
+from common.runtime import metrics
 from common.runtime.database import AWAY, Pool
 
 log = structlog.get_logger()
@@ -28,6 +29,11 @@ class SchemaProbe:
 
     async def trouble(self) -> str:
         """What is wrong; empty when the service can work."""
+        why = await self._look()
+        metrics.database_trouble.set(bool(why))
+        return why
+
+    async def _look(self) -> str:
         try:
             async with self._pool.acquire(timeout=2) as connection:
                 found = await connection.fetchval("SELECT version_num FROM alembic_version")

@@ -41,7 +41,11 @@ class MemoryBus:
 
     async def ends(self, places: Sequence[Place]) -> dict[Place, int]:
         """The next offset of each place."""
-        return {place: len(self._records[place]) for place in places}
+        return {place: self.end(place) for place in places}
+
+    def end(self, place: Place) -> int:
+        """The next offset of the place."""
+        return len(self._records[place])
 
     def stored(self, topic: str) -> list[Incoming]:
         """Everything in a topic, by partition and offset."""
@@ -92,9 +96,12 @@ class MemoryReader:
             found = self._bus.take(self._offsets, records_max)
         return found
 
-    async def rewind(self, place: Place) -> None:
-        """Go to the first record."""
-        self._offsets[place] = 0
+    def lag(self) -> dict[str, int]:
+        """By topic, how many records were not read yet."""
+        left = dict.fromkeys((place.topic for place in self._offsets), 0)
+        for place, at in self._offsets.items():
+            left[place.topic] += self._bus.end(place) - at
+        return left
 
     async def close(self) -> None:
         """Nothing to let go of."""

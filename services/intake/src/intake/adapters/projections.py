@@ -10,6 +10,7 @@ from common.runtime.clock import Clock
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.failures import Retryable
 from common.runtime.outbox import OutboxRow, insert
+from intake import metrics
 from intake.domain import Receipt, Wishes
 from intake.translate import cancellation, submission
 
@@ -102,6 +103,7 @@ class Reconciler:
                     now_ms,
                 )
                 await insert(connection, rows)
+        metrics.repeated.inc(len(rows))
         return len(rows)
 
 

@@ -1,0 +1,54 @@
+"""Turns the figures of the last hour into metrics, now and then."""
+
+import asyncio
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from common.runtime.clock import Clock
+from common.runtime.database import AWAY
+from reporting import metrics
+from reporting.adapters.figures import Figures
+
+log = structlog.get_logger()
+
+EVERY_S = 10.0
+QUEUES_MAX = 200
+"""Queues that are sampled, as many as the status page shows."""
+FORMULA = "sl.1"
+
+
+class Sampler:
+    """One round: the status of all queues, and the summary of each."""
+
+    def __init__(self, figures: Figures, clock: Clock) -> None:
+        self._figures = figures
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sample until cancelled; while the database is away the last figures stay."""
+        while True:
+            try:
+                await self.sample()
+            except (DBAPIError, *AWAY) as why:
+                log.warning("figures_not_sampled", why=repr(why))
+            await asyncio.sleep(EVERY_S)
+
+    async def sample(self) -> None:
+        """Work the figures out once."""
+        now_ms = self._clock.now_ms()
+        from_ms = now_ms - metrics.WINDOW_S * 1_000
+        rows, as_of_ms = await self._figures.status(from_ms=from_ms)
+        metrics.behind_seconds.set(max(0, now_ms - as_of_ms) / 1000)
+        for row in rows[:QUEUES_MAX]:
+            queue = row["queue_id"]
+            found = await self._figures.summary(queue, from_ms=from_ms, to_ms=now_ms, now_ms=now_ms)
+            if found is None:
+                continue
+            metrics.offered.labels(queue).set(found["offered"])
+            metrics.answered.labels(queue).set(found["answered"])
+            metrics.abandoned.labels(queue).set(found["abandoned"])
+            metrics.waiting.labels(queue).set(found["waiting"])
+            level, asa_ms = found["service_level"], found["asa_ms"]
+            metrics.service_level.labels(queue, FORMULA).set(float("nan") if level is None else level)
+            metrics.asa_seconds.labels(queue).set(float("nan") if asa_ms is None else asa_ms / 1000)

@@ -1,0 +1,83 @@
+"""`make up` on a fresh machine: healthy, closed, hardened, and one contact goes all the way."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import Deployment, deployed
+
+pytestmark = pytest.mark.timeout(900)
+SERVICES = ("intake", "router", "agent-presence", "reporting")
+
+
+def test_everything_is_healthy_within_a_minute_of_a_fresh_start(images: None, tmp_path: Path) -> None:
+    with deployed("porchlight-fresh", tmp_path) as fresh:
+        began = time.monotonic()
+        said = fresh.up()
+        took = time.monotonic() - began
+
+        assert took < 60, f"{took:.0f} s"
+        assert fresh.url in said
+        assert {one["State"]["Health"]["Status"] for one in fresh.containers() if one["State"]["Running"]} == {
+            "healthy"
+        }
+        passwords = [path.read_text() for path in (tmp_path / "secrets").glob("*-password")]
+        assert len(passwords) == 6 and len(set(passwords)) == 6, "a password of its own for every role"
+
+
+def test_one_contact_goes_all_the_way_through_the_gateway(deployment: Deployment) -> None:
+    said = deployment.tools("try")
+
+    assert "completed" in said and "offer.accepted" in said
+
+
+def test_only_the_gateways_port_is_published(deployment: Deployment) -> None:
+    published = {
+        one["Config"]["Labels"]["com.docker.compose.service"]
+        for one in deployment.containers()
+        if any((one["NetworkSettings"]["Ports"] or {}).values())
+    }
+    assert published == {"gateway"}
+
+
+def test_services_run_as_nobody_special_on_a_read_only_root(deployment: Deployment) -> None:
+    for service in SERVICES:
+        found = deployment.container(service)
+        assert found["Config"]["User"] == "10001:10001"
+        assert found["HostConfig"]["ReadonlyRootfs"] and found["HostConfig"]["CapDrop"] == ["ALL"]
+        assert "no-new-privileges:true" in found["HostConfig"]["SecurityOpt"]
+        assert found["HostConfig"]["Memory"] > 0 and found["HostConfig"]["PidsLimit"] > 0
+        environment = " ".join(found["Config"]["Env"])
+        for secret in (deployment.state / "secrets").iterdir():
+            assert secret.read_text().strip() not in environment, f"{secret.name} is in the environment of {service}"
+
+
+def test_what_the_gateway_refuses_is_a_problem_with_a_way_out(deployment: Deployment) -> None:
+    status, body = deployment.get("/no/such/path")
+    assert status == 404 and "urn:porchlight:problem:not-found" in body
+    status, _ = deployment.get("/metrics")
+    assert status == 404, "figures are for the inside"
+
+
+def test_replicas_that_come_are_used_and_those_that_go_are_not_missed(deployment: Deployment) -> None:
+    deployment.compose("up", "-d", "--no-recreate", "--scale", "reporting=2", "reporting")
+    deployment.wait_healthy("reporting")
+    time.sleep(3)
+    assert {deployment.get("/")[0] for _ in range(20)} == {200}
+    served = [
+        deployment.compose("exec", "-T", "--index", str(number), "reporting", "python", "-c", COUNT).strip()
+        for number in (1, 2)
+    ]
+    assert all(int(count) > 0 for count in served), f"requests served by each replica: {served}"
+
+    deployment.compose("up", "-d", "--no-recreate", "--scale", "reporting=1", "reporting")
+    assert {deployment.get("/")[0] for _ in range(20)} == {200}
+
+
+COUNT = """
+import urllib.request
+page = urllib.request.urlopen("http://127.0.0.1:8000/metrics").read().decode()
+print(sum(int(float(line.rsplit(" ", 1)[1])) for line in page.splitlines()
+          if line.startswith('http_requests_total{') and 'route="/"' in line))
+"""
