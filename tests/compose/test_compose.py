@@ -23,7 +23,7 @@ def test_everything_is_healthy_within_a_minute_of_a_fresh_start(images: None, tm
             "healthy"
         }
         passwords = [path.read_text() for path in (tmp_path / "secrets").glob("*-password")]
-        assert len(passwords) == 6 and len(set(passwords)) == 6, "a password of its own for every role"
+        assert len(passwords) == 7 and len(set(passwords)) == 7, "a password of its own for every role"
 
 
 def test_one_contact_goes_all_the_way_through_the_gateway(deployment: Deployment) -> None:

@@ -26,6 +26,7 @@ class Deployment:
     files: tuple[str, ...]
     state: Path
     port: int
+    prometheus_port: int
 
     @property
     def url(self) -> str:
@@ -39,6 +40,7 @@ class Deployment:
             "PORCHLIGHT_STATE": str(self.state),
             "PORCHLIGHT_PORT": str(self.port),
             "PORCHLIGHT_NO_BUILD": "1",
+            "PROMETHEUS_PORT": str(self.prometheus_port),
         }
 
     def up(self) -> str:
@@ -111,7 +113,9 @@ def run(command: list[str], environment: dict[str, str], *, timeout_s: float = 1
 @contextmanager
 def deployed(name: str, state: Path, *files: str) -> Iterator[Deployment]:
     """A deployment that is gone with all its volumes after the block."""
-    found = Deployment(name=name, files=files or ("compose.yaml",), state=state, port=free_port())
+    found = Deployment(
+        name=name, files=files or ("compose.yaml",), state=state, port=free_port(), prometheus_port=free_port()
+    )
     try:
         yield found
     finally:

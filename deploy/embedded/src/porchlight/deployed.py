@@ -23,7 +23,8 @@ def initialise(home: Home, *, owner: int) -> None:
     """Make what is missing: secrets, signing key and description. What is there stays, so that nothing locks itself out."""
     home.make()
     make_keys(home)
-    home.secret("key-pepper")
+    for name in ("key-pepper", "grafana-password"):
+        home.secret(name)
     passwords = {role: home.secret(f"{role}-password") for role in ROLES}
 
     def dsn(user: str, role: str, database: str) -> str:
