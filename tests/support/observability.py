@@ -37,4 +37,4 @@ def panels() -> list[tuple[str, str]]:
 def metric_names(expression: str) -> set[str]:
     """The metrics that an expression asks for."""
     bare = re.sub(r'\{[^}]*\}|\[[^\]]*\]|"[^"]*"|\b(?:by|on|without|ignoring)\s*\([^)]*\)', " ", expression)
-    return {word for word in WORDS.findall(bare) if word not in NOT_METRICS and not word.endswith("m")}
+    return {word for word in WORDS.findall(bare) if word not in NOT_METRICS}
