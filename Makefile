@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster down ps logs try-compose docs clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster down ps logs backup restore try-compose docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -38,6 +38,12 @@ ps: ## what runs in containers, and how it is
 
 logs: ## what a service says: make logs S=router
 	@$(COMPOSE) logs -f --tail 100 $(S)
+
+backup: ## everything that cannot be made again, in one file (FILE=…)
+	@sh deploy/backup.sh $(if $(FILE),$(abspath $(FILE)))
+
+restore: ## from a backup to a platform that runs, on an empty machine: make restore FILE=…
+	@sh deploy/restore.sh $(abspath $(FILE))
 
 try-compose: ## one contact through the gateway, answered by an agent, each step with its time
 	@$(COMPOSE) run --rm -T tools try

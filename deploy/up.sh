@@ -28,6 +28,11 @@ mkdir -p "$state"
   docker run --rm --user 0 --network none -e PORCHLIGHT_HOME=/porchlight -e PORCHLIGHT_UID="$PORCHLIGHT_UID" \
     -e KAFKA_BOOTSTRAP="$brokers" -v "$(cd "$state" && pwd)":/porchlight \
     "porchlight-tools:${PORCHLIGHT_VERSION:-0.1.0}" deployed init
+  if [ -n "${PORCHLIGHT_RECONCILE:-}" ]; then
+    docker compose $files up -d migrate topics
+    docker compose $files wait migrate topics >/dev/null 2>&1 || true
+    docker compose $files run --rm -T tools deployed reconcile --replication "$PORCHLIGHT_RECONCILE"
+  fi
   docker compose $files up -d --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}"
 }
 echo "status page and APIs  http://${PORCHLIGHT_BIND:-127.0.0.1}:${PORCHLIGHT_PORT:-8080}/"

@@ -21,9 +21,8 @@ def cluster(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_a_replay_through_the_gateway_loses_and_doubles_nothing_while_each_part_is_killed(cluster: Deployment) -> None:
-    replay = cluster.start_tools("replay", "--speed", "300")
     killed = []
-    try:
+    with cluster.playing("replay", "--speed", "300") as replay:
         time.sleep(15)
         for service, number in (
             ("kafka-2", 1),
@@ -40,8 +39,6 @@ def test_a_replay_through_the_gateway_loses_and_doubles_nothing_while_each_part_
             killed.append(service)
             time.sleep(6)
         output, _ = replay.communicate(timeout=600)
-    finally:
-        replay.kill()
 
     assert len(killed) == 6
     assert "nothing lost, doubled or over capacity" in output, output

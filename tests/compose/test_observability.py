@@ -33,15 +33,11 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(deployment: Deployment) -> Iterator[Prometheus]:
     deployment.compose("--profile", "observability", "up", "-d", "prometheus")
-    demo = deployment.start_tools("demo")
-    found = Prometheus(deployment.prometheus_port)
-    try:
+    with deployment.playing("demo") as demo:
         time.sleep(FLOW_S)
         assert demo.poll() is None, "the demo must play"
-        yield found
-    finally:
-        demo.terminate()
-        deployment.compose("rm", "-fs", "prometheus")
+        yield Prometheus(deployment.prometheus_port)
+    deployment.compose("rm", "-fs", "prometheus")
 
 
 def test_every_replica_is_found(prometheus: Prometheus) -> None:

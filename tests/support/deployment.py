@@ -44,7 +44,7 @@ class Deployment:
         }
 
     def up(self) -> str:
-        return run(["sh", str(DEPLOY / "up.sh"), *self.files], self.environment, timeout_s=UP_TIMEOUT_S)
+        return self.script("up.sh", *self.files)
 
     def compose(self, *words: str, timeout_s: float = 300, check: bool = True) -> str:
         files = [word for file in self.files for word in ("-f", str(DEPLOY / file))]
@@ -53,13 +53,33 @@ class Deployment:
     def tools(self, *words: str, timeout_s: float = 300, check: bool = True) -> str:
         return self.compose("run", "--rm", "-T", "tools", *words, timeout_s=timeout_s, check=check)
 
-    def start_tools(self, *words: str) -> "subprocess.Popen[str]":
-        """A command of the tools' container that goes on while others are given."""
+    @contextmanager
+    def playing(self, *words: str) -> "Iterator[subprocess.Popen[str]]":
+        """A command of the tools' container that goes on during the block, and is ended with it."""
         files = [word for file in self.files for word in ("-f", str(DEPLOY / file))]
         command = ["docker", "compose", *files, "run", "--rm", "-T", "tools", *words]
-        return subprocess.Popen(
+        with subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                self.end_tools()
+                process.kill()
+
+    def end_tools(self) -> None:
+        """End every command of the tools' container that still runs."""
+        label = f"label=com.docker.compose.project={self.name}"
+        ids = run(
+            ["docker", "ps", "-q", "--filter", label, "--filter", "label=com.docker.compose.oneoff=True"],
+            self.environment,
+        ).split()
+        if ids:
+            run(["docker", "rm", "-f", *ids], self.environment)
+
+    def script(self, name: str, *words: str, timeout_s: float = UP_TIMEOUT_S) -> str:
+        """Run one of the shell scripts of `deploy/`."""
+        return run(["sh", str(DEPLOY / name), *words], self.environment, timeout_s=timeout_s)
 
     def containers(self) -> list[dict[str, Any]]:
         """What `docker inspect` says of every container of the project."""
@@ -119,4 +139,5 @@ def deployed(name: str, state: Path, *files: str) -> Iterator[Deployment]:
     try:
         yield found
     finally:
+        found.end_tools()
         found.compose("--profile", "*", "down", "-v", "--timeout", "5", check=False)

@@ -185,7 +185,7 @@ async def test_a_shard_that_is_held_is_not_taken_and_a_broken_lock_is(table: Tab
     dsn = place.dsns["router"]
     assert await take(dsn, shard=SHARD, owner="other", topics=[]) is None
     leases = Leases(dsn=dsn, me="other")
-    seen_leases, _ = await leases.look()
+    seen_leases, _, _ = await leases.look()
     assert [lease.locked for lease in seen_leases if lease.shard == SHARD] == [True]
 
     await leases.break_open([SHARD])

@@ -107,3 +107,25 @@ def test_an_instance_that_is_gone_takes_no_share() -> None:
     ]
 
     assert plans[-1] == Plan()
+
+
+def test_who_drains_gives_everything_back_and_takes_nothing_while_others_stay() -> None:
+    watch = Watch(me="a", takeover_s=1.5)
+    mine = set(range(6))
+
+    plan = watch.plan(leases(locked=mine), {"a": 1, "b": 1}, mine=mine, now_s=10.0, draining={"a"})
+    other = Watch(me="b", takeover_s=1.5).plan(
+        leases(locked=set()), {"a": 1, "b": 1}, mine=set(), now_s=10.0, draining={"a"}
+    )
+
+    assert plan == Plan(give_back=tuple(range(6)))
+    assert set(other.take) == set(range(SHARDS))
+
+
+def test_the_last_instance_keeps_its_shards_however_often_it_is_asked_to_drain() -> None:
+    watch = Watch(me="a", takeover_s=1.5)
+    mine = set(range(SHARDS))
+
+    plan = watch.plan(leases(locked=mine), {"a": 1}, mine=mine, now_s=10.0, draining={"a"})
+
+    assert plan == Plan()

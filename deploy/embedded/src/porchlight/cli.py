@@ -25,6 +25,7 @@ app = App(name="porchlight", help="Contacts of any channel, routed to agents at 
 app.command(keys_app)
 app.command(token_app)
 app.command(deployed_app)
+app.command("porchlight.ops_cli:app", name="ops")
 
 UP_TIMEOUT_S = 180
 

@@ -40,3 +40,18 @@ def topics(*, replication: int = 1, home: HomeFolder = DEFAULT_HOME) -> None:
 
     made = asyncio.run(make_topics(Home(home), replication=replication))
     print(f"created {', '.join(made)}" if made else "all topics are there")
+
+
+@app.command
+def reconcile(*, replication: int = 1, home: HomeFolder = DEFAULT_HOME) -> None:
+    """After Kafka or PostgreSQL was lost or restored: write Kafka anew from the databases. Services must be stopped.
+
+    Parameters
+    ----------
+    replication
+        Copies of every record.
+    """
+    from porchlight.reconciling import reconcile as work
+
+    for line in asyncio.run(work(Home(home), replication=replication)):
+        print(line)

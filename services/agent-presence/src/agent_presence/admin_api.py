@@ -33,9 +33,9 @@ def add_admin_routes(
     reader = require_role(verifier, clock, "admin", "supervisor")
 
     @app.put("/v1/skills/{skill}", response_model=SkillOut, tags=["admin"], responses=documented(INVALID_REQUEST))
-    async def put_skill(skill: NamePath, _: Annotated[Principal, Depends(admin)]) -> dict[str, Any]:
+    async def put_skill(skill: NamePath, who: Annotated[Principal, Depends(admin)]) -> dict[str, Any]:
         """Define a skill (role admin)."""
-        outbox.hand_over(await directory.put_skill(skill))
+        outbox.hand_over(await directory.put_skill(skill, actor=who.subject))
         return {"skill": skill}
 
     @app.get("/v1/skills", response_model=list[SkillOut], tags=["admin"], responses=documented())
@@ -50,7 +50,7 @@ def add_admin_routes(
         responses=documented(MALFORMED_JSON, INVALID_REQUEST, UNKNOWN_SKILL, AGENT_SIGNED_IN),
     )
     async def put_agent(
-        agent_id: NamePath, body: AgentIn, _: Annotated[Principal, Depends(admin)]
+        agent_id: NamePath, body: AgentIn, who: Annotated[Principal, Depends(admin)]
     ) -> Response | dict[str, Any]:
         """Define or change an agent (role admin). A signed-in agent's new skills count at once."""
         missing = sorted(set(body.skills) - set(await directory.skills()))
@@ -58,7 +58,8 @@ def add_admin_routes(
             return answer(UNKNOWN_SKILL, f"There is no skill {', '.join(missing)}.")
         values = body.model_dump()
         traits = {name: values.pop(name) for name in TRAITS}
-        refused = await directory.put_agent(Profile(agent_id=agent_id, **values, traits=traits))
+        profile = Profile(agent_id=agent_id, **values, traits=traits)
+        refused = await directory.put_agent(profile, actor=who.subject)
         if refused is not None:
             return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
         changed = await sessions.change(agent_id, session_no=None)
@@ -73,10 +74,11 @@ def add_admin_routes(
         responses=documented(MALFORMED_JSON, NOT_FOUND, INVALID_REQUEST),
     )
     async def put_limits(
-        agent_id: NamePath, body: Limits, _: Annotated[Principal, Depends(admin)]
+        agent_id: NamePath, body: Limits, who: Annotated[Principal, Depends(admin)]
     ) -> Response | dict[str, Any]:
         """Where the agent's time ends: break, shift, hours (role admin). Counts at once, for the next offer."""
-        if not await directory.put_limits(agent_id, body.model_dump(exclude_defaults=True)):
+        limits = body.model_dump(exclude_defaults=True)
+        if not await directory.put_limits(agent_id, limits, actor=who.subject):
             return answer(NOT_FOUND, f"There is no agent {agent_id}.")
         changed = await sessions.change(agent_id, session_no=None)
         if changed is not None:

@@ -151,7 +151,7 @@ def add_routes(
     async def put_queue(
         queue_id: NamePath,
         body: QueueIn,
-        _: Annotated[Principal, Depends(admin)],
+        who: Annotated[Principal, Depends(admin)],
         dry_run: Annotated[bool, Query()] = False,
     ) -> Response | dict[str, Any]:
         """Define or change a queue (role admin). Contacts that wait follow the new policy at once.
@@ -166,7 +166,7 @@ def add_routes(
         if dry_run:
             return {**values, "id": queue_id, "version": 0}
         values["requirements"] = sorted((r.skill, r.min_level) for r in body.requirements)
-        done = await queues.put(queue_id, values)
+        done = await queues.put(queue_id, values, actor=who.subject)
         if done is None:
             return answer(POOL_IS_FIXED, f"The queue {queue_id} lies in another pool than {body.pool}.")
         fact, event = done

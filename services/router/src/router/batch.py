@@ -32,6 +32,7 @@ def make_batch(state: State, reign: Reign, decided: Decided, units_known: dict[s
                 at_ms=at_ms,
                 key=key_of(output),
                 body=body_of(fact),
+                correlation=_correlation(state, output),
             )
         )
     fresh = state.fresh
@@ -64,6 +65,12 @@ def make_batch(state: State, reign: Reign, decided: Decided, units_known: dict[s
     state.touched_contacts.clear()
     state.touched_agents.clear()
     return batch
+
+
+def _correlation(state: State, output: Output) -> str:
+    """The id under which the contact was posted; nothing where a decision is about no contact."""
+    contact = state.touched_contacts.get(getattr(output, "contact_id", ""))
+    return "" if contact is None else contact.correlation
 
 
 ENDS = (outputs.Completed, outputs.Abandoned, outputs.Cancelled, outputs.Expired, outputs.Overflowed)

@@ -1,6 +1,6 @@
 """Which shards are ours: what was seen of the leases, and what to do about it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -48,12 +48,27 @@ class Watch:
     surplus_since: float = 0.0
     looked_at: float = 0.0
 
-    def plan(self, leases: Sequence[Lease], instances: dict[str, int], *, mine: set[int], now_s: float) -> Plan:
-        """What to do after one look at all leases and all instances' counters."""
+    def plan(
+        self,
+        leases: Sequence[Lease],
+        instances: dict[str, int],
+        *,
+        mine: set[int],
+        now_s: float,
+        draining: Collection[str] = (),
+    ) -> Plan:
+        """What to do after one look at all leases and all instances' counters.
+
+        Who is `draining` gives everything back and takes nothing, unless nobody else is there to take it.
+        """
         if now_s - self.looked_at > BLIND_S:
             self._begin_anew(now_s)
         self.looked_at = now_s
-        share = ceil(len(leases) / max(1, self._alive(instances, now_s)))
+        alive = self._alive(instances, now_s)
+        staying = alive - set(draining)
+        if staying and self.me not in staying:
+            return Plan(give_back=tuple(sorted(mine)))
+        share = ceil(len(leases) / max(1, len(staying or alive)))
         take: list[int] = []
         broken: list[int] = []
         room = share - len(mine)
@@ -92,7 +107,7 @@ class Watch:
             return False
         return now_s - since >= self.takeover_s
 
-    def _alive(self, instances: dict[str, int], now_s: float) -> int:
+    def _alive(self, instances: dict[str, int], now_s: float) -> set[str]:
         alive = {self.me}
         for name, counter in instances.items():
             known, since = self.instances.get(name, (None, now_s))
@@ -101,7 +116,7 @@ class Watch:
                 self.instances[name] = (counter, since)
             if now_s - since < INSTANCE_GONE_S:
                 alive.add(name)
-        return len(alive)
+        return alive
 
     def long_gone(self) -> list[str]:
         """Instances whose counters stood still so long that their rows may go."""

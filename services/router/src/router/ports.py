@@ -27,6 +27,7 @@ class LogLine:
     at_ms: int
     key: str
     body: str
+    correlation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

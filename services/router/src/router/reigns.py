@@ -89,9 +89,9 @@ class Reigns:
                 task.cancel()
 
     async def _look(self) -> None:
-        leases, instances = await self._leases.look()
+        leases, instances, draining = await self._leases.look()
         now_s = self.looked_at_s = monotonic_s()
-        plan = self._watch.plan(leases, instances, mine=set(self._tasks), now_s=now_s)
+        plan = self._watch.plan(leases, instances, mine=set(self._tasks), now_s=now_s, draining=draining)
         if plan.break_open:
             log.warning("reigns_broken_open", shards=plan.break_open)
             await self._leases.break_open(plan.break_open)

@@ -171,7 +171,8 @@ class Shard:
                 await self._ledger.park(record)
                 log.error("record_parked", topic=record.topic, offset=record.offset, why=record.bad)
                 continue
-            one = None if record.fact is None else input_from(record.fact)
+            correlation = record.envelope.correlation_id if record.envelope is not None else ""
+            one = None if record.fact is None else input_from(record.fact, correlation=correlation)
             if isinstance(one, inputs.ContactArrived):
                 if one.contact_id in again:
                     continue
@@ -242,6 +243,7 @@ class Shard:
             producer="router",
             sequence=line.seq,
             epoch=line.epoch,
+            correlation_id=line.correlation,
         )
         return Outgoing(
             topic=self._topic,

@@ -38,7 +38,7 @@ def queue_from(fact: config.QueueDefined) -> Queue:
     )
 
 
-def input_from(fact: msgspec.Struct) -> inputs.Input | None:
+def input_from(fact: msgspec.Struct, *, correlation: str = "") -> inputs.Input | None:
     """What the core is told because of a fact; None when it is none of its business."""
     match fact:
         case contacts.ContactSubmitted():
@@ -56,6 +56,7 @@ def input_from(fact: msgspec.Struct) -> inputs.Input | None:
                 account_team=fact.account_team,
                 named_agent=fact.named_agent,
                 not_before_ms=fact.not_before_ms,
+                correlation=correlation,
             )
         case contacts.CancelRequested():
             return inputs.CancelAsked(contact_id=fact.contact_id, reason=fact.reason)

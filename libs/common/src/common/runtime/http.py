@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.runtime import metrics, problems
 from common.runtime.auth import Principal, Role, TokenVerifier
-from common.runtime.clock import Clock, monotonic_s, new_id
+from common.runtime.clock import Clock, SystemClock, monotonic_s, new_id
 from common.runtime.failures import Retryable
 from common.runtime.lifecycle import Running
 
@@ -154,6 +154,7 @@ class Edge:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-correlation-id", correlation.encode("latin-1")),
+                    (b"x-served-at", str(SystemClock.wall_ms()).encode()),  # for who must know how far apart clocks are
                 ]
             await send(message)
 

@@ -73,6 +73,17 @@ def create_following_tables(op: Operations) -> None:
     )
 
 
+def create_audit_table(op: Operations) -> None:
+    """`audit`: who changed what. Rows are added and never changed."""
+    op.execute(
+        """
+        CREATE TABLE audit (
+          no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          actor text NOT NULL, action text NOT NULL, subject text NOT NULL, detail text NOT NULL DEFAULT ''
+        )"""
+    )
+
+
 def create_outbox_table(op: Operations) -> None:
     """`outbox`: facts that must reach Kafka; a row lives until it is acknowledged."""
     op.execute(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from agent_presence.domain import Profile
 from common.contracts.config import SkillDefined
 from common.contracts.topics import CONFIG
+from common.runtime.audit import audited
 from common.runtime.clock import Clock
 from common.runtime.outbox import OutboxRow, outbox_row
 
@@ -45,7 +47,7 @@ class Directory:
         self._engine = engine
         self._clock = clock
 
-    async def put_skill(self, skill: str) -> list[OutboxRow]:
+    async def put_skill(self, skill: str, *, actor: str) -> list[OutboxRow]:
         """Define a skill; defining it again tells everybody again."""
         statement = (
             insert(skill_table)
@@ -65,6 +67,7 @@ class Directory:
             await connection.execute(
                 sa.insert(outbox_table).values({name: getattr(event, name) for name in OutboxRow.__struct_fields__})
             )
+            await connection.execute(audited(actor, "skill.put", skill))
         return [event]
 
     async def skills(self) -> list[str]:
@@ -72,7 +75,7 @@ class Directory:
         async with self._engine.connect() as connection:
             return list((await connection.execute(sa.select(skill_table.c.skill).order_by("skill"))).scalars())
 
-    async def put_agent(self, profile: Profile) -> str | None:
+    async def put_agent(self, profile: Profile, *, actor: str) -> str | None:
         """Define or change an agent; `agent_signed_in` when that would move a signed-in agent to another pool."""
         row = {
             "agent_id": profile.agent_id,
@@ -100,13 +103,19 @@ class Directory:
         )
         async with self._engine.begin() as connection:
             done = (await connection.execute(statement)).scalar_one_or_none()
+            if done is not None:
+                detail = msgspec.json.encode(changes).decode()
+                await connection.execute(audited(actor, "agent.put", profile.agent_id, detail))
         return None if done is not None else "agent_signed_in"
 
-    async def put_limits(self, agent_id: str, limits: dict[str, Any]) -> bool:
+    async def put_limits(self, agent_id: str, limits: dict[str, Any], *, actor: str) -> bool:
         """Breaks, shift and hours of an agent; False when there is no such agent."""
         statement = sa.update(agent_table).where(agent_table.c.agent_id == agent_id).values(limits=limits)
         async with self._engine.begin() as connection:
-            return bool((await connection.execute(statement)).rowcount)
+            done = bool((await connection.execute(statement)).rowcount)
+            if done:
+                await connection.execute(audited(actor, "limits.put", agent_id, msgspec.json.encode(limits).decode()))
+            return done
 
     async def get_agent(self, agent_id: str) -> dict[str, Any] | None:
         """An agent and its presence."""

@@ -33,12 +33,13 @@ class Leases:
         self._me = me
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
-    async def look(self) -> tuple[list[Lease], dict[str, int]]:
-        """Every lease, and every instance's counter."""
+    async def look(self) -> tuple[list[Lease], dict[str, int], set[str]]:
+        """Every lease, every instance's counter, and the instances that were asked to give their shards back."""
         connection = await self._open()
         leases = [Lease(**dict(row)) for row in await connection.fetch(LOOK, LOCK_CLASS)]
-        instances = await connection.fetch("SELECT instance_id, renew_counter FROM router_instance")
-        return leases, {row["instance_id"]: row["renew_counter"] for row in instances}
+        instances = await connection.fetch("SELECT instance_id, renew_counter, draining FROM router_instance")
+        draining = {row["instance_id"] for row in instances if row["draining"]}
+        return leases, {row["instance_id"]: row["renew_counter"] for row in instances}, draining
 
     async def renew(self, epochs: dict[int, int]) -> set[int]:
         """Show that we live, for ourselves and for each shard under our epoch; returns the shards that are still ours."""

@@ -107,8 +107,9 @@ class PostgresLedger:
     async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]:
         """Committed lines after `after_seq`, oldest first."""
         rows = await self._connection.fetch(
-            "SELECT seq, epoch, type, at_ms, key, body FROM routing_log WHERE shard = $1 AND seq > $2"
-            " ORDER BY seq LIMIT $3",
+            "SELECT seq, l.epoch, type, at_ms, key, body, coalesce(c.doc::jsonb->>'correlation', '') AS correlation"
+            " FROM routing_log l LEFT JOIN contact c ON c.contact_id = l.key"
+            " WHERE l.shard = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             reign.shard,
             after_seq,
             lines_max,
@@ -178,10 +179,13 @@ def queue_defined(row: dict[str, Any]) -> QueueDefined:
     )
 
 
+LOGGED = ("seq", "type", "at_ms", "key", "body")
+
+
 def _as_json(batch: Batch) -> str:
     return msgspec.json.encode(
         {
-            "log": batch.log,
+            "log": [{name: getattr(line, name) for name in LOGGED} for line in batch.log],
             "new_contacts": batch.new_contacts,
             "contacts": batch.contacts,
             "agents": [{"agent_id": agent_id, "doc": doc} for agent_id, doc in batch.agents],

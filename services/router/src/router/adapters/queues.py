@@ -11,6 +11,7 @@ from common.contracts.config import QueueDefined
 from common.contracts.contacts import Requirement
 from common.contracts.policies import QueuePolicy
 from common.contracts.topics import CONFIG, shard_of
+from common.runtime.audit import audited
 from common.runtime.clock import Clock
 from common.runtime.outbox import OutboxRow, outbox_row
 
@@ -49,7 +50,7 @@ class Queues:
         self._engine = engine
         self._clock = clock
 
-    async def put(self, queue_id: str, values: dict[str, Any]) -> tuple[QueueDefined, OutboxRow] | None:
+    async def put(self, queue_id: str, values: dict[str, Any], *, actor: str) -> tuple[QueueDefined, OutboxRow] | None:
         """Define or change a queue, and what tells the others; None when it lies in another pool."""
         row = {**values, "queue_id": queue_id, "shard": shard_of(values["pool"]), "version": 1}
         changes = {name: value for name, value in row.items() if name not in ("queue_id", "pool", "shard")}
@@ -78,6 +79,7 @@ class Queues:
             await connection.execute(
                 sa.insert(outbox).values({name: getattr(event, name) for name in OutboxRow.__struct_fields__})
             )
+            await connection.execute(audited(actor, "queue.put", queue_id, msgspec.json.encode(values).decode()))
         return fact, event
 
     async def known(self, pool: str) -> tuple[set[str], dict[str, QueuePolicy]]:

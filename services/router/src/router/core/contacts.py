@@ -57,6 +57,7 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
         last_agent=told.last_agent,
         account_team=told.account_team,
         named_agent=told.named_agent,
+        correlation=told.correlation,
     )
     state.contacts[contact.contact_id] = contact
     state.fresh[contact.contact_id] = None

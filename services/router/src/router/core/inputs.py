@@ -39,6 +39,7 @@ class ContactArrived(msgspec.Struct, frozen=True, kw_only=True):
     account_team: str = ""
     named_agent: str = ""
     not_before_ms: int | None = None
+    correlation: str = ""
 
 
 class CancelAsked(msgspec.Struct, frozen=True, kw_only=True):

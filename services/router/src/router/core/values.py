@@ -109,6 +109,7 @@ class Contact(msgspec.Struct, kw_only=True):
     last_agent: str = ""
     account_team: str = ""
     named_agent: str = ""
+    correlation: str = ""
     awaits_response: bool = False
     resume_command: str = ""
     scores: dict[str, int] | None = None

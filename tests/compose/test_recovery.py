@@ -1,0 +1,93 @@
+"""What was lost comes back: a backup with contacts in flight, and Kafka alone."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import Deployment, deployed, run
+
+pytestmark = pytest.mark.timeout(900)
+CLEAN = "nothing lost, doubled or over capacity"
+FLOW_S = 25.0
+
+
+def live_contacts(deployment: Deployment) -> int:
+    said = deployment.compose(
+        "exec", "-T", "postgres", "psql", "-U", "porchlight", "-d", "router", "-Atc",
+        "SELECT count(*) FROM contact WHERE ended_at_ms IS NULL",
+    )  # fmt: skip
+    return int(said.strip())
+
+
+def settled_check(deployment: Deployment, *, within_s: float = 60) -> str:
+    """The checker's words, once everything has settled."""
+    deadline = time.monotonic() + within_s
+    while True:
+        said = deployment.tools("check", check=False)
+        if CLEAN in said or time.monotonic() > deadline:
+            return said
+        time.sleep(3)
+
+
+def test_a_backup_with_contacts_in_flight_is_restored_on_an_empty_machine(images: None, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    with deployed("porchlight-before", tmp_path / "before") as before:
+        before.up()
+        with before.playing("replay", "--speed", "300"):
+            time.sleep(FLOW_S)
+            before.script("backup.sh", str(backup))
+            in_flight = live_contacts(before)
+    assert in_flight > 0, "the backup must have contacts in flight"
+    assert backup.stat().st_mode & 0o077 == 0, "it holds secrets"
+
+    with deployed("porchlight-after", tmp_path / "after") as after:
+        after.script("restore.sh", str(backup))
+        assert live_contacts(after) > 0
+        assert CLEAN in settled_check(after)
+        assert "completed" in after.tools("try")
+        same = (tmp_path / "before" / "secrets" / "key-pepper").read_text()
+        assert (tmp_path / "after" / "secrets" / "key-pepper").read_text() == same, "API keys stay good"
+
+        with pytest.raises(AssertionError, match="is there already"):
+            after.script("restore.sh", str(backup))
+
+
+def test_a_damaged_backup_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    whole = tmp_path / "work"
+    whole.mkdir()
+    for name in ("postgres.tar.gz", "state.tar.gz"):
+        (whole / name).write_bytes(b"not what it was")
+    (whole / "SHA256SUMS").write_text("0" * 64 + "  postgres.tar.gz\n")
+    shutil.make_archive(str(tmp_path / "damaged"), "tar", whole)
+    with deployed("porchlight-damaged", tmp_path / "state") as nothing:
+        with pytest.raises(AssertionError, match="is damaged"):
+            nothing.script("restore.sh", str(tmp_path / "damaged.tar"))
+        assert "porchlight-damaged" not in run(["docker", "volume", "ls", "-q"], nothing.environment)
+
+
+def test_kafka_alone_is_lost_and_nothing_with_it(images: None, tmp_path: Path) -> None:
+    with deployed("porchlight-kafka", tmp_path) as platform:
+        platform.up()
+        with platform.playing("replay", "--speed", "300"):
+            time.sleep(FLOW_S)
+        platform.compose("stop", "intake", "router", "agent-presence", "reporting")
+        in_flight = live_contacts(platform)
+        platform.compose("rm", "-fs", "kafka")
+        run(["docker", "volume", "rm", "porchlight-kafka_kafka-data"], platform.environment)
+        assert in_flight > 0
+
+        platform.compose("up", "-d", "kafka")
+        platform.wait_healthy("kafka")
+        said = platform.tools("deployed", "reconcile")
+        assert "reads from the beginning" in said
+        platform.up()
+
+        assert CLEAN in settled_check(platform), "with the journals of the clients: every promise is kept"
+        assert "completed" in platform.tools("try")
+
+
+def test_nobody_reconciles_under_services_at_work(deployment: Deployment) -> None:
+    said = deployment.tools("deployed", "reconcile", check=False)
+    assert "stop the services first" in said
