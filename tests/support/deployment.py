@@ -47,7 +47,7 @@ class Deployment:
         return self.script("up.sh", *self.files)
 
     def compose(self, *words: str, timeout_s: float = 300, check: bool = True) -> str:
-        files = [word for file in self.files for word in ("-f", str(DEPLOY / file))]
+        files = [word for file in self.files for word in ("-f", str(DEPLOY / file))]  # an absolute path stays as it is
         return run(["docker", "compose", *files, *words], self.environment, timeout_s=timeout_s, check=check)
 
     def tools(self, *words: str, timeout_s: float = 300, check: bool = True) -> str:
@@ -95,6 +95,9 @@ class Deployment:
             ):
                 return one
         raise AssertionError(f"no container {service} {number}")
+
+    def docker(self, *words: str) -> str:
+        return run(["docker", *words], self.environment)
 
     def kill(self, service: str, number: int = 1) -> str:
         """kill -9 the container's process; returns the container's id. It stays dead until it is started."""

@@ -1,0 +1,197 @@
+"""What goes wrong at an installation: each time a message that names the setting and the way out, and nothing lost."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.deployment import Deployment, deployed, run
+
+pytestmark = pytest.mark.timeout(600)
+SKEWED = """
+import time
+_time, _time_ns = time.time, time.time_ns
+time.time = lambda: _time() + 300
+time.time_ns = lambda: _time_ns() + 300_000_000_000
+"""
+"""A clock that is five minutes ahead, for all of a Python process."""
+
+
+def secrets(folder: Path, *, mode: int = 0o440, **values: str) -> Path:
+    folder.mkdir()
+    for name, value in values.items():
+        path = folder / name
+        path.write_text(value)
+        path.chmod(mode)
+        run(["chgrp", "10001", str(path)], {})
+    return folder
+
+
+def intake_command(deployment: Deployment, folder: Path | None, *words: str, kafka: str = "kafka:9092") -> list[str]:
+    mount = ["-v", f"{folder}:/run/secrets:ro"] if folder else []
+    settings = {
+        "INTAKE_DATABASE_URL": "postgresql://intake@postgres:5432/intake",
+        "INTAKE_KAFKA_BOOTSTRAP": kafka,
+        "INTAKE_JWKS_FILE": "/run/secrets/jwks.json",
+        "PORCHLIGHT_SECRETS_DIR": "/run/secrets",
+    }
+    given = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
+    network = ["--network", f"{deployment.name}_inside"]
+    return ["docker", "run", *words, *network, *mount, *given, "porchlight-intake:0.1.0"]
+
+
+@contextmanager
+def intake(deployment: Deployment, folder: Path, **options: str) -> Iterator[str]:
+    """An intake of its own beside the deployment's; its container's id."""
+    container = run(intake_command(deployment, folder, "-d", **options), deployment.environment).strip()
+    try:
+        yield container
+    finally:
+        deployment.docker("rm", "-f", container)
+
+
+def readiness(deployment: Deployment, container: str) -> str:
+    """What the container's own probe says, after the service had time to start."""
+    for _ in range(40):
+        said = run(
+            ["docker", "exec", container, "python", "-m", "common.runtime.probe", "http://127.0.0.1:8000/readyz"],
+            deployment.environment,
+            check=False,
+        )
+        if "no answer" not in said:
+            return said
+        time.sleep(0.5)
+    raise AssertionError(f"no answer: {deployment.docker('logs', container)}")
+
+
+def test_a_missing_secret_is_named_with_the_place_where_it_belongs(deployment: Deployment, tmp_path: Path) -> None:
+    empty = secrets(tmp_path / "s", intake_key_pepper="p" * 40)
+    said = run(intake_command(deployment, empty, "--rm"), deployment.environment, check=False)
+    assert "setting INTAKE_DATABASE_PASSWORD: missing" in said and "/run/secrets/intake_database_password" in said
+
+
+def test_a_missing_folder_of_secrets_is_named(deployment: Deployment) -> None:
+    said = run(intake_command(deployment, None, "--rm"), deployment.environment, check=False)
+    assert "setting PORCHLIGHT_SECRETS_DIR: there is no folder /run/secrets" in said
+
+
+def test_a_secret_that_everybody_may_read_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+    open_to_all = secrets(tmp_path / "s", mode=0o444, intake_database_password="x", intake_key_pepper="p" * 40)
+    said = run(intake_command(deployment, open_to_all, "--rm"), deployment.environment, check=False)
+    assert "everybody may read /run/secrets/intake_database_password; chmod o-r" in said
+
+
+def test_a_wrong_password_is_said_in_the_readiness_and_the_log_and_the_process_stays(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    wrong = secrets(tmp_path / "s", intake_database_password="wrong", intake_key_pepper="p" * 40)
+    with intake(deployment, wrong) as container:
+        assert "INTAKE_DATABASE_PASSWORD" in readiness(deployment, container)
+        time.sleep(3)
+        assert "database_not_usable" in deployment.docker("logs", container)
+        state = json.loads(deployment.docker("inspect", container))[0]
+        assert state["State"]["Running"] and state["RestartCount"] == 0
+
+
+def test_without_kafka_intake_is_ready_and_says_what_waits(deployment: Deployment, tmp_path: Path) -> None:
+    right = (deployment.state / "secrets" / "intake-password").read_text()
+    folder = secrets(tmp_path / "s", intake_database_password=right, intake_key_pepper="p" * 40)
+    with intake(deployment, folder, kafka="nowhere:9092") as container:
+        assert "ready" in readiness(deployment, container)
+        time.sleep(4)
+        assert "follower_waits" in deployment.docker("logs", container)
+        assert json.loads(deployment.docker("inspect", container))[0]["State"]["Running"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "back", "says"),
+    [
+        (
+            "UPDATE alembic_version SET version_num = '0001'",
+            "UPDATE alembic_version SET version_num = '0003'",
+            "run the migrate job of this release",
+        ),
+        (
+            "UPDATE alembic_version SET version_num = '0099'; UPDATE schema_floor SET revision = '0099'",
+            "UPDATE alembic_version SET version_num = '0003'; UPDATE schema_floor SET revision = '0002'",
+            "deploy a newer release",
+        ),
+    ],
+    ids=["older", "newer"],
+)
+def test_a_schema_that_does_not_fit_is_said(deployment: Deployment, statement: str, back: str, says: str) -> None:
+    sql = ["exec", "-T", "postgres", "psql", "-q", "-U", "porchlight", "-d", "intake", "-c"]
+    container = deployment.container("intake")["Id"]
+    deployment.compose(*sql, statement)
+    try:
+        assert says in readiness(deployment, container)
+    finally:
+        deployment.compose(*sql, back)
+    assert "ready" in readiness(deployment, container)
+
+
+def test_a_topic_with_other_partitions_stops_the_topics_job_with_the_reason(deployment: Deployment) -> None:
+    deployment.compose("exec", "-T", "kafka", "/opt/kafka/bin/kafka-topics.sh", "--bootstrap-server", "kafka:9092",
+                       "--create", "--topic", "odd.contacts.v1", "--partitions", "3")  # fmt: skip
+    code = (
+        "import asyncio; from common.runtime.kafka import create_topics;"
+        "asyncio.run(create_topics('kafka:9092', prefix='odd.'))"
+    )
+    said = deployment.compose("run", "--rm", "-T", "--entrypoint", "python", "tools", "-c", code, check=False)
+    assert "odd.contacts.v1 has 3 partitions, the catalogue says 12" in said
+
+
+def test_an_unreachable_kafka_is_named_by_its_setting(deployment: Deployment) -> None:
+    platform = deployment.state / "run" / "platform.json"
+    text = platform.read_text()
+    platform.write_text(text.replace("kafka:9092", "nowhere:9092"))
+    try:
+        said = deployment.tools("deployed", "topics", check=False, timeout_s=120)
+    finally:
+        platform.write_text(text)
+    assert "Kafka at nowhere:9092 (KAFKA_BOOTSTRAP) does not answer" in said
+
+
+def test_a_clock_five_minutes_ahead_is_found_by_the_doctor(deployment: Deployment, tmp_path: Path) -> None:
+    skewed = tmp_path / "sitecustomize.py"
+    skewed.write_text(SKEWED)
+    said = deployment.compose(
+        "run", "--rm", "-T", "-v", f"{skewed}:/clock/sitecustomize.py:ro", "-e", "PYTHONPATH=/clock",
+        "tools", "ops", "doctor", check=False,
+    )  # fmt: skip
+    assert "PostgreSQL is -300 s off this machine's clock: run NTP on both" in " ".join(said.split())
+    assert "ok" not in said or "clock of intake" in said
+    assert "wrong" not in deployment.tools("ops", "doctor")
+
+
+def test_a_full_disk_is_answered_with_not_now_and_nothing_is_lost(images: None, tmp_path: Path) -> None:
+    small = tmp_path / "small.yaml"
+    small.write_text("services: {postgres: {tmpfs: ['/var/lib/postgresql/data:size=200m']}}\n")
+    with deployed("porchlight-full", tmp_path / "state", "compose.yaml", str(small)) as full:
+        full.up()
+        full.tools("try")
+        key = full.tools("keys", "create", "full").split()[-1]
+        fill = "exec dd if=/dev/zero of=/var/lib/postgresql/data/fill bs=64k 2>/dev/null"
+        full.compose("exec", "-T", "postgres", "sh", "-c", fill, check=False)
+        answers = [post(full, key, f"full-{number}") for number in range(30)]
+        refused = [status for status in answers if status == 503]
+        full.compose("exec", "-T", "postgres", "rm", "/var/lib/postgresql/data/fill")
+        deadline = time.monotonic() + 60
+        while post(full, key, "after") != 202:
+            assert time.monotonic() < deadline, "it must go on by itself"
+            time.sleep(1)
+
+        assert set(answers) <= {202, 503}
+        assert refused, "the disk was full"
+        assert "completed" in full.tools("try")
+        assert "nothing lost, doubled or over capacity" in full.tools("check")
+
+
+def post(deployment: Deployment, key: str, name: str) -> int:
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": name}
+    body = {"queue": "porch", "channel": "email"}
+    return httpx.post(f"{deployment.url}/v1/contacts", json=body, headers=headers, timeout=20).status_code
