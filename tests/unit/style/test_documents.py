@@ -1,4 +1,4 @@
-"""Documents: generated pages are fresh, links lead somewhere, each has one title."""
+"""Documents: generated pages are fresh, each has one title."""
 
 import re
 from pathlib import Path
@@ -13,19 +13,11 @@ DOCUMENTS = [
     for path in sorted(ROOT.rglob("*.md"))
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 ]
-LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_a_generated_page_says_what_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == pages()[name], "run `make docs`"
-
-
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_to_a_file(path: Path) -> None:
-    links = [match[0] for match in LINK.findall(path.read_text()) if "://" not in match[0]]
-
-    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
