@@ -424,12 +424,13 @@ def check(*journals: Path, home: HomeFolder = DEFAULT_HOME, json: Path | None = 
 
 @app.command
 def bench(
-    what: Literal["all", "latency", "throughput", "takeover"] = "all",
+    what: Literal["all", "latency", "throughput", "takeover", "routers"] = "all",
     /,
     *,
     home: str | None = None,
     json: Path | None = None,
     times: int = 20,
+    contacts: int = 12_000,
 ) -> None:
     """Measure a running platform, or one of its own in a temporary folder.
 
@@ -443,10 +444,12 @@ def bench(
         Also write all figures to this file.
     times
         Takeovers of each kind.
+    contacts
+        The backlog that `routers` works off; the platform's history is not the clients' afterwards, so it is not checked.
     """
     from porchlight.benching import measure
 
-    measure(what, home=home, json=json, times=times, say=say)
+    measure(what, home=home, json=json, times=times, contacts=contacts, say=say)
 
 
 @app.command

@@ -119,4 +119,5 @@ def _with_database(dsn: str, database: str) -> str:
 
 def _with(dsn: str, *, user: str, password: str, database: str) -> str:
     parts = urlsplit(dsn)
-    return urlunsplit(("postgresql", f"{user}:{password}@{parts.hostname}:{parts.port}", f"/{database}", "", ""))
+    place = f"{user}:{password}@{parts.hostname}:{parts.port}"
+    return urlunsplit(("postgresql", place, f"/{database}", parts.query, ""))

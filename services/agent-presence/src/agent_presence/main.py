@@ -38,8 +38,8 @@ async def _main(settings: Settings) -> None:
         dsn = settings.dsn
         name = f"agent-presence-{settings.instance}"
         topic = settings.topic_prefix + ROUTING.name
-        bus = KafkaBus(settings.kafka_bootstrap, name=name)
-        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name)
+        bus = KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
+        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
         stack.push_async_callback(publisher.close)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)

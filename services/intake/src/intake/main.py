@@ -33,7 +33,7 @@ async def _main(settings: Settings) -> None:
         clock = SystemClock()
         dsn = settings.dsn
         name = f"intake-{settings.instance}"
-        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name)
+        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
         stack.push_async_callback(publisher.close)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
@@ -42,7 +42,7 @@ async def _main(settings: Settings) -> None:
         follower = Follower(
             name="intake",
             dsn=dsn,
-            bus=KafkaBus(settings.kafka_bootstrap, name=name),
+            bus=KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security),
             topics=[settings.topic_prefix + topic.name for topic in (CONFIG, ROUTING)],
             apply=apply,
         )

@@ -38,7 +38,7 @@ async def _main(settings: Settings) -> None:
         follower = Follower(
             name="reporting",
             dsn=dsn,
-            bus=KafkaBus(settings.kafka_bootstrap, name=name),
+            bus=KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security),
             topics=[settings.topic_prefix + topic.name for topic in (CONFIG, CONTACTS, AGENTS, ROUTING)],
             apply=apply,
         )

@@ -96,16 +96,18 @@ async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
 
 
 def open_engine(dsn: str, *, name: str, size: int) -> AsyncEngine:
-    """A SQLAlchemy engine for whatever is not hot."""
+    """A SQLAlchemy engine for whatever is not hot. The address is read by asyncpg alone, so `sslmode` and the like work."""
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=server_settings(name)
+        )
+
     return create_async_engine(
-        dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+        "postgresql+asyncpg://",
+        async_creator=connect,
         pool_size=size,
         max_overflow=0,
         pool_timeout=ACQUIRE_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": COMMAND_TIMEOUT_S,
-            "server_settings": server_settings(name),
-        },
     )

@@ -6,12 +6,14 @@ the wait ourselves and make a new producer after any failure. What was sent twic
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.helpers import create_ssl_context
 
 from common.contracts.topics import CATALOGUE, SHARDS, Topic
 from common.runtime.bus import Incoming, Outgoing, Place, incoming
@@ -33,11 +35,44 @@ GATHER_WAIT_MS, GATHER_BYTES = 100, 65_536
 more than the records do."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """How to reach a cluster that is not open. `ca_file`: its authority's certificate, then the line is encrypted and the
+    broker's name is checked; `username` and `password`: who we are, by SASL PLAIN, which asks for an encrypted line.
+    """
+
+    ca_file: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """What aiokafka's clients are given. Raises `ValueError` for a password on an open line."""
+        if self.username and not self.ca_file:
+            raise ValueError("a Kafka user without KAFKA_CA_FILE would send its password in the clear")
+        if not self.ca_file:
+            return {}
+        found: dict[str, Any] = {
+            "security_protocol": "SASL_SSL" if self.username else "SSL",
+            "ssl_context": create_ssl_context(cafile=self.ca_file),
+        }
+        if self.username:
+            found |= {
+                "sasl_mechanism": "PLAIN",
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return found
+
+
+OPEN = Security()
+
+
 class KafkaPublisher:
     """One idempotent producer, made anew after any failure."""
 
-    def __init__(self, bootstrap: str, *, name: str) -> None:
+    def __init__(self, bootstrap: str, *, name: str, security: Security = OPEN) -> None:
         self._bootstrap = bootstrap
+        self._options = security.options()
         self._name = name
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
@@ -80,6 +115,7 @@ class KafkaPublisher:
                     max_request_size=RECORD_BYTES_MAX,
                     request_timeout_ms=5_000,
                     retry_backoff_ms=50,
+                    **self._options,
                 )
                 await _start(producer)
                 self._producer = producer
@@ -134,8 +170,9 @@ class KafkaReader:
 class KafkaBus:
     """Makes readers on one cluster."""
 
-    def __init__(self, bootstrap: str, *, name: str) -> None:
+    def __init__(self, bootstrap: str, *, name: str, security: Security = OPEN) -> None:
         self._bootstrap = bootstrap
+        self._options = security.options()
         self._name = name
 
     async def reader(self, offsets: dict[Place, int], *, at_once: bool) -> KafkaReader:
@@ -170,17 +207,18 @@ class KafkaBus:
             metadata_max_age_ms=30_000,
             request_timeout_ms=5_000,
             retry_backoff_ms=50,
+            **self._options,
         )
         await _start(consumer)
         return consumer
 
 
-async def create_topics(bootstrap: str, *, prefix: str, replication: int = 1) -> list[str]:
+async def create_topics(bootstrap: str, *, prefix: str, replication: int = 1, security: Security = OPEN) -> list[str]:
     """Create the catalogue's topics where they are missing; returns the names of those created, which can be used.
 
     Raises `Retryable` when Kafka is away, `ValueError` when a topic exists with another number of partitions.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000, **security.options())
     await _start(admin)
     wanted = {prefix + topic.name: topic for topic in CATALOGUE}
     try:

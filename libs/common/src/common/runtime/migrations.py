@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import sqlalchemy as sa
 from alembic import command, context
 from alembic.config import Config
@@ -9,6 +10,7 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
+CONNECT_TIMEOUT_S = 10
 MIGRATION_LOCK = 7_318_001
 
 
@@ -22,12 +24,13 @@ def migrate(*, dsn: str, folder: str) -> None:
 
 def run_environment() -> None:
     """What each service's `migrations/env.py` calls."""
-    dsn = context.config.attributes["dsn"]
-    asyncio.run(_upgrade(dsn.replace("postgresql://", "postgresql+asyncpg://", 1)))
+    asyncio.run(_upgrade(context.config.attributes["dsn"]))
 
 
-async def _upgrade(url: str) -> None:
-    engine = create_async_engine(url)
+async def _upgrade(dsn: str) -> None:
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+    )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade_locked)

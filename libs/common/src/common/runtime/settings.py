@@ -8,11 +8,13 @@ import socket
 import stat
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.runtime.kafka import Security
 
 SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
 
@@ -25,6 +27,9 @@ class ServiceSettings(BaseSettings):
     database_url: SecretStr
     database_password: SecretStr = SecretStr("")
     kafka_bootstrap: str
+    kafka_ca_file: str = ""
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65_535)
     instance: str = Field(default_factory=socket.gethostname, min_length=1, max_length=40)
@@ -37,10 +42,25 @@ class ServiceSettings(BaseSettings):
     stop_timeout_s: float = Field(8.0, gt=0, le=60)
 
     @property
+    def kafka_security(self) -> Security:
+        """How to reach Kafka."""
+        return Security(
+            ca_file=self.kafka_ca_file,
+            username=self.kafka_username,
+            password=self.kafka_password.get_secret_value(),
+        )
+
+    @property
     def own_url(self) -> str:
         """Where other instances reach this one."""
         everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
         return f"http://{socket.gethostname() if everywhere else self.host}:{self.port}"
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> Self:
+        if self.kafka_username and not self.kafka_ca_file:
+            raise ValueError("KAFKA_USERNAME needs KAFKA_CA_FILE: a password is not sent on an open line")
+        return self
 
     @property
     def dsn(self) -> str:
