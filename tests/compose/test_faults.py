@@ -97,16 +97,35 @@ def test_a_wrong_password_is_said_in_the_readiness_and_the_log_and_the_process_s
         assert state["State"]["Running"] and state["RestartCount"] == 0
 
 
-def test_without_kafka_intake_is_ready_and_says_what_waits(deployment: Deployment, tmp_path: Path) -> None:
-    right = (deployment.state / "secrets" / "intake-password").read_text()
-    folder = secrets(tmp_path / "s", intake_database_password=right, intake_key_pepper="p" * 40)
+def test_without_kafka_intake_promises_and_another_instance_keeps_the_promise(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    deployment.tools("try")
+    key = deployment.tools("keys", "create", "faults").split()[-1]
+    kept = {name: (deployment.state / "secrets" / name).read_text() for name in ("intake-password", "key-pepper")}
+    folder = secrets(
+        tmp_path / "s", intake_database_password=kept["intake-password"], intake_key_pepper=kept["key-pepper"]
+    )
     with intake(deployment, folder, kafka="nowhere:9092") as container:
         assert "ready" in readiness(deployment, container)
+        answered = deployment.docker("exec", container, "python", "-c", POST, key)
+        contact = json.loads(answered.strip().splitlines()[-1])
+        assert contact["state"] == "accepted"
+        headers = {"Authorization": f"Bearer {key}"}
         deadline = time.monotonic() + 30
-        while "follower_waits" not in deployment.docker("logs", container):
-            assert time.monotonic() < deadline, deployment.docker("logs", container)
+        while json.loads(deployment.get(f"/v1/contacts/{contact['id']}", headers=headers)[1])["state"] == "accepted":
+            assert time.monotonic() < deadline, "swept by the instance that reaches Kafka"
             time.sleep(0.5)
         assert json.loads(deployment.docker("inspect", container))[0]["State"]["Running"]
+
+
+POST = """
+import json, sys, urllib.request
+request = urllib.request.Request("http://127.0.0.1:8000/v1/contacts", method="POST",
+  data=json.dumps({"queue": "porch", "channel": "email"}).encode(),
+  headers={"Authorization": "Bearer " + sys.argv[1], "Idempotency-Key": "no-kafka", "Content-Type": "application/json"})
+print(urllib.request.urlopen(request, timeout=15).read().decode())
+"""
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from common.runtime.failures import Retryable
@@ -75,7 +75,8 @@ def _from_docker(stack: ExitStack) -> Servers:
     from docker.errors import DockerException
 
     try:
-        DockerClient.from_env(timeout=DOCKER_ANSWERS_WITHIN_S).ping()
+        with closing(DockerClient.from_env(timeout=DOCKER_ANSWERS_WITHIN_S)) as client:
+            client.ping()
     except DockerException as why:
         raise Trouble(f"no Docker engine answers ({type(why).__name__})") from why
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from common.contracts.contacts import CancelReason, Channel
 from common.contracts.policies import Need
@@ -71,6 +71,14 @@ class Customer(BaseModel):
     note: str = Field("", max_length=4_000, pattern=NO_NUL)
 
 
+def _parse(value: object) -> object:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_parse)]
+"""A time with its zone; strict models take no text for one by themselves."""
+
+
 class RoutingIn(BaseModel):
     """What the contact says about its routing besides queue and skills; see docs/routing.md.
 
@@ -84,12 +92,7 @@ class RoutingIn(BaseModel):
     last_agent: Name | None = None
     account_team: Name | None = None
     named_agent: Name | None = None
-    not_before: AwareDatetime | None = Field(None, description="A scheduled contact: it joins its queue then.")
-
-    @field_validator("not_before", mode="before")
-    @classmethod
-    def _parse(cls, value: object) -> object:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    not_before: Moment | None = Field(None, description="A scheduled contact: it joins its queue then.")
 
     @field_validator("need")
     @classmethod
@@ -107,12 +110,7 @@ class CallbackIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    not_before: AwareDatetime | None = None
-
-    @field_validator("not_before", mode="before")
-    @classmethod
-    def _parse(cls, value: object) -> object:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    not_before: Moment | None = None
 
 
 class ContactIn(BaseModel):
