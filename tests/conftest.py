@@ -55,6 +55,11 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """Every process, two of each service, on the session's servers."""
     home = tmp_path_factory.mktemp("platform")
-    environment = {"PORCHLIGHT_DATABASE_URL": servers.admin_dsn, "PORCHLIGHT_KAFKA_BOOTSTRAP": servers.bootstrap}
+    environment = {
+        "PORCHLIGHT_DATABASE_URL": servers.admin_dsn,
+        "PORCHLIGHT_KAFKA_BOOTSTRAP": servers.bootstrap,
+        "ROUTER_SCORERS": "favourite=tests.support.scorers:favourite",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT.parent), os.environ.get("PYTHONPATH", "")])),
+    }
     with started(home, environment=environment, intake=2, router=2, presence=2, reporting=2) as found:
         yield found

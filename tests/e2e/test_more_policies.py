@@ -136,3 +136,13 @@ async def _next(desktop: Any) -> str:
                 await desktop.accept(offer)
                 await desktop.complete(offer)
                 return str(offer["contact_id"])
+
+
+@pytest.mark.parametrize("favourite", ["ann", "bob"])
+async def test_a_scorer_of_the_installation_chooses_the_agent(centre: Centre, favourite: str) -> None:
+    await centre.open(policy={"choice": {"method": "scorer", "scorer": "favourite", "budget_ms": 1_000}})
+    desktops = {name: await centre.agent(name) for name in ("ann", "bob")}
+
+    contact_id = await centre.post(routing={"customer_ref": favourite})
+
+    assert (await centre.offer(desktops[favourite], contact_id))["attempt"] == 1

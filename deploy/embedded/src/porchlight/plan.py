@@ -1,5 +1,6 @@
 """What is to run and where: ports, numbers of instances, the environment of each service."""
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -108,7 +109,7 @@ def service_command(service: str) -> list[str]:
 def service_environment(
     instance: Instance, *, home: Home, dsn: str, bootstrap: str, plan: Plan, log_level: str
 ) -> dict[str, str]:
-    """The settings of a service process."""
+    """The settings of a service process: what the user gave in the environment, and what only we know."""
     prefix = instance.service.upper().replace("-", "_") + "_"
     settings = {
         "DATABASE_URL": dsn,
@@ -123,4 +124,5 @@ def service_environment(
     if instance.service == "reporting":
         pages = [f"{service} API={plan.urls(service)[0]}/docs" for service in SERVICES]
         settings["STATUS_LINKS"] = ",".join(pages)
-    return {prefix + name: value for name, value in settings.items()}
+    given = {name: value for name, value in os.environ.items() if name.startswith(prefix)}
+    return {**given, **{prefix + name: value for name, value in settings.items()}}

@@ -50,7 +50,7 @@ def start(
 
 
 def _base_environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "JAVA_HOME")
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "JAVA_HOME", "PYTHONPATH")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
