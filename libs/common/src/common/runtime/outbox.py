@@ -21,6 +21,8 @@ HANDED_OVER_MAX = 5_000
 """Rows kept in memory for the fast path; beyond it they are left to the sweeper."""
 PUBLISH_MAX = 500
 SWEEP_EVERY_S = 0.25
+MEASURE_EVERY = 20
+"""Sweeps between two looks at how much waits: a look reads the whole table."""
 SWEEP_AGE = "500 milliseconds"
 """Younger rows are the fast path's."""
 
@@ -108,10 +110,14 @@ class Outbox:
                 metrics.outbox_published.labels("at once").inc(len(rows))
 
     async def _sweep_for_ever(self) -> None:
+        rounds = 0
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
+            rounds += 1
             try:
                 metrics.outbox_published.labels("swept").inc(await self.sweep())
+                if rounds % MEASURE_EVERY == 0:
+                    await self.measure()
             except Retryable as why:
                 log.warning("outbox_sweep_failed", why=str(why))
 
@@ -134,13 +140,18 @@ class Outbox:
                     await connection.execute(
                         "DELETE FROM outbox WHERE event_id = ANY($1::text[])", [row.event_id for row in rows]
                     )
+        return len(rows)
+
+    async def measure(self) -> None:
+        """How many facts wait, and since when."""
+        async with borrowed(self._pool) as connection:
             left = await connection.fetchrow(
-                "SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s FROM outbox"
+                "SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s"
+                " FROM outbox"
             )
         assert left is not None, "an aggregate has a row"
         metrics.outbox_rows.set(left["rows"])
         metrics.outbox_oldest_seconds.set(left["oldest_s"])
-        return len(rows)
 
     def _record(self, row: OutboxRow) -> Outgoing:
         envelope = Envelope(
