@@ -66,7 +66,8 @@ async def serve(
         )
     )
     async with asyncio.TaskGroup() as tasks:
-        loops = [tasks.create_task(_forever(work, gate)) for work in background]
+        opened = tasks.create_task(_open(gate))
+        loops = [tasks.create_task(_forever(work, opened)) for work in background]
         http = tasks.create_task(server.serve())
         gc.collect()
         gc.freeze()
@@ -76,13 +77,17 @@ async def serve(
         await asyncio.sleep(drain_s)
         server.should_exit = True
         await http
-        for task in loops:
+        for task in (opened, *loops):
             task.cancel()
     log.info("stopped")
 
 
-async def _forever(work: Callable[[], Awaitable[None]], gate: Callable[[], Awaitable[None]]) -> None:
+async def _open(gate: Callable[[], Awaitable[None]]) -> None:
     await gate()
+
+
+async def _forever(work: Callable[[], Awaitable[None]], opened: "asyncio.Task[None]") -> None:
+    await asyncio.wait({opened})
     await work()
     raise RuntimeError("a background loop ended by itself")
 
