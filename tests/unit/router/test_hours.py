@@ -64,6 +64,7 @@ def test_the_clock_on_the_wall_decides_also_when_it_is_changed(moment: datetime)
         (Hours(zone="UTC", weekly=(Opening(days=("mon",), start="8:00", end="09:00"),)), "weekly[0].start"),
         (Hours(zone="UTC", weekly=(Opening(days=("mon",), start="22:00", end="06:00"),)), "weekly[0].end"),
         (Hours(zone="UTC", weekly=(), holidays="XX"), "holidays"),
+        (Hours(zone="UTC", weekly=(), holidays="US-QQ"), "holidays"),
         (Hours(zone="UTC", weekly=(), overrides=(Override(date="24.12.", closed=True),)), "overrides[0].date"),
     ],
 )

@@ -168,6 +168,19 @@ class TestNeeds:
 
         assert table.kinds() == ["StepSkipped", "Offered"]
 
+    def test_a_contact_that_came_back_leaves_one_step_and_not_two(self) -> None:
+        steps = (Step(need=Need(skill="es"), expires_ms=60_000), Step(need=Need(skill="fr"), expires_ms=60_000))
+        table = Table(queue(steps=steps))
+        table.tell(seen("spanish", skills=(("es", 90),)), seen("french", skills=(("fr", 90),), presence="break"))
+        table.tell(arrived("c1"))
+        assert table.offers() == [("c1", "spanish")]
+        table.tell(asked("decline", agent_id="spanish"))
+
+        table.tell(seen("spanish", skills=(("es", 90),), presence="offline", seq=2))
+
+        assert table.kinds() == ["StepSkipped", "StepJoined"]
+        assert table.state.contacts["c1"].step == 1
+
     def test_a_step_may_be_kept_even_when_nobody_is_there(self) -> None:
         step_one = Step(need=Need(skill="es"), expires_ms=10_000, even_unstaffed=True)
         table = Table(queue(steps=(step_one,)))
