@@ -32,7 +32,7 @@ def test_a_replay_through_the_gateway_loses_and_doubles_nothing_while_each_part_
             ("reporting", 1),
             ("postgres", 1),
         ):
-            assert replay.poll() is None, "the load must still be on"
+            assert replay.poll() is None, f"the load must still be on: {replay.communicate()[0]}"
             container = cluster.kill(service, number)
             time.sleep(DOWN_S)
             cluster.start(container)

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.deployment import Deployment, deployed
@@ -58,6 +59,18 @@ def test_what_the_gateway_refuses_is_a_problem_with_a_way_out(deployment: Deploy
     assert status == 404 and "urn:porchlight:problem:not-found" in body
     status, _ = deployment.get("/metrics")
     assert status == 404, "figures are for the inside"
+
+
+def test_a_service_that_is_away_is_not_now_and_says_when_to_come_again(deployment: Deployment) -> None:
+    container = deployment.kill("reporting")
+    try:
+        answer = httpx.get(f"{deployment.url}/", timeout=20)
+    finally:
+        deployment.start(container)
+    deployment.wait_healthy("reporting")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.headers["content-type"] == "application/problem+json" and answer.json()["status"] == 503
 
 
 def test_replicas_that_come_are_used_and_those_that_go_are_not_missed(deployment: Deployment) -> None:
