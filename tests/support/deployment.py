@@ -82,8 +82,9 @@ class Deployment:
         return run(["sh", str(DEPLOY / name), *words], self.environment, timeout_s=timeout_s)
 
     def containers(self) -> list[dict[str, Any]]:
-        """What `docker inspect` says of every container of the project."""
-        ids = self.compose("ps", "-aq").split()
+        """What `docker inspect` says of every container of the project but those of single commands, which come and go."""
+        label = f"label=com.docker.compose.project={self.name}"
+        ids = self.docker("ps", "-aq", "--filter", label, "--filter", "label=com.docker.compose.oneoff=False").split()
         return list(json.loads(run(["docker", "inspect", *ids], self.environment)))
 
     def container(self, service: str, number: int = 1) -> dict[str, Any]:
