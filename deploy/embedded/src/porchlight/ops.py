@@ -60,7 +60,10 @@ async def ends(running: Running, topics: Sequence[str]) -> dict[tuple[str, int],
 
 
 async def shards(running: Running) -> list[Row]:
-    """Owner, epoch, lines, lines a second, unread inputs and unpublished lines of each shard."""
+    """Owner, epoch, lines, lines a second, unread inputs and unpublished lines of each shard.
+
+    The last two are as of the shard's last commit: of an idle shard its last batch counts as unpublished.
+    """
     kafka = await ends(running, INPUTS)
     look = (
         "SELECT shard, owner, epoch, last_seq, published_seq, input_offsets::text AS offsets, EXISTS (SELECT 1 FROM pg_locks"
@@ -102,7 +105,10 @@ def _offsets(text: str, prefix: str) -> dict[tuple[str, int], int]:
 
 
 async def lag(running: Running) -> list[Row]:
-    """For every reader and topic, how many records are left; for every writer, how many facts wait for Kafka."""
+    """For every follower and topic, how many records are left; for every outbox, how many facts wait for Kafka.
+
+    What the routers' shards have before them is in `shards`.
+    """
     kafka = await ends(running, [topic.name for topic in CATALOGUE])
     found: list[Row] = []
     for service in SERVICES:
@@ -119,12 +125,6 @@ async def lag(running: Running) -> list[Row]:
             if await connection.fetchval("SELECT to_regclass('outbox') IS NOT NULL"):
                 waiting = await connection.fetchval("SELECT count(*) FROM outbox")
                 found.append({"service": service, "what": "facts that wait for Kafka", "left": waiting})
-    for shard in await shards(running):
-        if shard["unread"] or shard["unpublished"]:
-            found.append({"service": "router", "what": f"shard {shard['shard']} reads", "left": shard["unread"]})
-            found.append(
-                {"service": "router", "what": f"shard {shard['shard']} publishes", "left": shard["unpublished"]}
-            )
     return found
 
 
