@@ -95,7 +95,9 @@ class Commands:
     async def ask(self, command: Command) -> Answered:
         """Keep the command and wait for the answer; asked again, the same answer. Raises `Retryable`."""
         answered = await self._answer(command)
-        metrics.commands.labels(command.verb, answered.outcome or "late").inc()
+        refused = answered.kept in (Kept.SESSION_OVER, Kept.REUSED)
+        outcome = answered.kept.value if refused else answered.outcome or "late"
+        metrics.commands.labels(command.verb, outcome).inc()
         return answered
 
     async def _answer(self, command: Command) -> Answered:

@@ -9,7 +9,7 @@ from agent_presence.inboxes import Inboxes
 from common.runtime.bus import Bus, Place
 from common.runtime.database import Pool
 from common.runtime.failures import Retryable
-from common.runtime.following import Sequences
+from common.runtime.following import Sequences, note_read
 
 log = structlog.get_logger()
 
@@ -48,7 +48,10 @@ class Tail:
         reader = await self._bus.reader(offsets, at_once=True)
         try:
             while True:
-                for record in await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX):
+                records = await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX)
+                if records:
+                    note_read("agent-presence-tail", records, reader)
+                for record in records:
                     if sequences.is_fresh(record):
                         self._inboxes.fold(record)
                     offsets[Place(topic=record.topic, partition=record.partition)] = record.offset + 1

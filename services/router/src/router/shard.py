@@ -14,6 +14,7 @@ from common.runtime.bus import Bus, Incoming, Outgoing, Publisher, Reader
 from common.runtime.clock import Clock, monotonic_s
 from common.runtime.failures import Retryable
 from common.runtime.following import note_read
+from common.runtime.metrics import parked
 from router import hours, metrics
 from router.batch import Decided, make_batch
 from router.core import State, inputs, step
@@ -169,6 +170,7 @@ class Shard:
         for record in records:
             if record.bad:
                 await self._ledger.park(record)
+                parked.labels("router").inc()
                 log.error("record_parked", topic=record.topic, offset=record.offset, why=record.bad)
                 continue
             correlation = record.envelope.correlation_id if record.envelope is not None else ""
@@ -180,6 +182,7 @@ class Shard:
                     queue = await self._ledger.queue(one.queue_id)
                     if queue is None:
                         await self._ledger.park(_with_reason(record, f"there is no queue {one.queue_id}"))
+                        parked.labels("router").inc()
                         log.error("record_parked", topic=record.topic, offset=record.offset, why="no queue")
                         continue
                     told.append(inputs.QueueSet(queue=queue))

@@ -250,9 +250,8 @@ def _new_topic(name: str, topic: Topic, replication: int) -> NewTopic:
     else:
         configs = {"retention.ms": str(topic.retention_hours * 3_600_000)}
     if replication > 1:
-        configs["min.insync.replicas"] = str(
-            replication - 1
-        )  # one broker may be lost, and nothing acknowledged with it
+        # one broker may be lost, and nothing acknowledged with it
+        configs["min.insync.replicas"] = str(replication - 1)
     return NewTopic(name, SHARDS, replication, topic_configs=configs)
 
 
