@@ -12,10 +12,14 @@ work=$(mktemp -d "$(dirname "$file")/.backup.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 # A copy of the whole server with the log that makes it consistent: the four databases are of the same moment.
-docker compose -f compose.yaml exec -T postgres \
-  pg_basebackup -U porchlight -D - -F tar -X fetch -c fast | gzip >"$work/postgres.tar.gz"
-gzip -t "$work/postgres.tar.gz"
-[ "$(gzip -dc "$work/postgres.tar.gz" | head -c 1000000 | wc -c)" -eq 1000000 ] || { echo "backup: PostgreSQL gave nothing" >&2; exit 1; }
+# A pipe has the status of its last command: the first one's is noted, so that half a copy is never taken for a whole one.
+{
+  docker compose -f compose.yaml exec -T postgres pg_basebackup -U porchlight -D - -F tar -X fetch -c fast || touch "$work/failed"
+} | gzip >"$work/postgres.tar.gz"
+if [ -e "$work/failed" ] || ! tar -tzf "$work/postgres.tar.gz" | grep -qx backup_label; then
+  echo "backup: PostgreSQL did not give a whole copy; nothing was written" >&2
+  exit 1
+fi
 tar -C "$state" -czf "$work/state.tar.gz" secrets jwks.json
 (cd "$work" && sha256sum postgres.tar.gz state.tar.gz >SHA256SUMS)
 tar -C "$work" -cf "$file" SHA256SUMS postgres.tar.gz state.tar.gz

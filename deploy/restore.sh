@@ -29,7 +29,7 @@ rm -rf "$state/secrets" "$state/jwks.json"
 tar -C "$state" -xzf "$work/state.tar.gz"
 
 # shellcheck disable=SC2086
-docker compose $files create postgres >/dev/null 2>&1
+docker compose $files create postgres
 docker run --rm -i --user 0 --network none --entrypoint sh -v "${project}_postgres-data":/data "$image" \
   -c 'tar -xzf - -C /data && chown -R postgres: /data && chmod 700 /data' <"$work/postgres.tar.gz"
 PORCHLIGHT_RECONCILE=$replication sh ./up.sh "$@"

@@ -29,8 +29,8 @@ mkdir -p "$state"
     -e KAFKA_BOOTSTRAP="$brokers" -v "$(cd "$state" && pwd)":/porchlight \
     "porchlight-tools:${PORCHLIGHT_VERSION:-0.1.0}" deployed init
   if [ -n "${PORCHLIGHT_RECONCILE:-}" ]; then
-    docker compose $files up -d migrate topics
-    docker compose $files wait migrate topics >/dev/null 2>&1 || true
+    docker compose $files run --rm -T migrate
+    docker compose $files run --rm -T topics
     docker compose $files run --rm -T tools deployed reconcile --replication "$PORCHLIGHT_RECONCILE"
   fi
   docker compose $files up -d --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}"

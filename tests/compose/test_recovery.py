@@ -54,6 +54,17 @@ def test_a_backup_with_contacts_in_flight_is_restored_on_an_empty_machine(images
             after.script("restore.sh", str(backup))
 
 
+def test_a_backup_that_postgresql_breaks_off_is_none(deployment: Deployment, tmp_path: Path) -> None:
+    deployment.compose("stop", "postgres")
+    try:
+        with pytest.raises(AssertionError, match="nothing was written"):
+            deployment.script("backup.sh", str(tmp_path / "half.tar"))
+    finally:
+        deployment.compose("start", "postgres")
+    deployment.wait_healthy("postgres", "intake", "router", "agent-presence", "reporting")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_backup_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     whole = tmp_path / "work"
     whole.mkdir()
