@@ -11,10 +11,11 @@ compile() { # compile OUT INPUT...
   uv pip compile "$@" $own -q --universal --python-version 3.11 --generate-hashes --no-annotate \
     --no-emit-index-url --custom-compile-command 'make lock' -o "$out"
 }
-compile requirements/dev.lock.txt --extra embedded --extra plots \
+compile requirements/dev.lock.txt --extra embedded --extra plots --extra tracing \
   libs/common/pyproject.toml services/*/pyproject.toml deploy/embedded/pyproject.toml requirements/dev.in
 for service in intake router agent-presence reporting; do
   compile "requirements/$service.lock.txt" libs/common/pyproject.toml "services/$service/pyproject.toml" -c requirements/dev.lock.txt
 done
 compile requirements/tools.lock.txt libs/common/pyproject.toml services/*/pyproject.toml deploy/embedded/pyproject.toml -c requirements/dev.lock.txt
+compile requirements/tracing.lock.txt --extra tracing libs/common/pyproject.toml -c requirements/dev.lock.txt
 compile requirements/build.lock.txt requirements/build.in -c requirements/dev.lock.txt

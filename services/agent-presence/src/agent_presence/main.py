@@ -23,12 +23,16 @@ from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
 from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
+from common.runtime.tracing import configure_tracing, traced
 
 
 def run() -> None:
     """Run agent-presence until it is told to stop."""
     settings = read_settings(Settings)
     configure_logging(service="agent-presence", instance=settings.instance, level=settings.log_level)
+    configure_tracing(
+        service="agent-presence", instance=settings.instance, url=settings.traces_url, share=settings.traces_share
+    )
     lifecycle.run(lambda: _main(settings))
 
 
@@ -39,8 +43,9 @@ async def _main(settings: Settings) -> None:
         name = f"agent-presence-{settings.instance}"
         topic = settings.topic_prefix + ROUTING.name
         bus = KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
-        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
-        stack.push_async_callback(publisher.close)
+        kafka = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
+        stack.push_async_callback(kafka.close)
+        publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
         schema = SchemaProbe(pool, prefix="AGENT_PRESENCE_", wants=SCHEMA)

@@ -12,6 +12,7 @@ from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
 from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
+from common.runtime.tracing import configure_tracing, traced
 from intake.adapters.catalogue import ApiKeys, PostgresCatalogue
 from intake.adapters.contacts import PostgresContacts
 from intake.adapters.projections import Reconciler
@@ -25,6 +26,9 @@ def run() -> None:
     """Run intake until it is told to stop."""
     settings = read_settings(Settings)
     configure_logging(service="intake", instance=settings.instance, level=settings.log_level)
+    configure_tracing(
+        service="intake", instance=settings.instance, url=settings.traces_url, share=settings.traces_share
+    )
     lifecycle.run(lambda: _main(settings))
 
 
@@ -33,8 +37,9 @@ async def _main(settings: Settings) -> None:
         clock = SystemClock()
         dsn = settings.dsn
         name = f"intake-{settings.instance}"
-        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
-        stack.push_async_callback(publisher.close)
+        kafka = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
+        stack.push_async_callback(kafka.close)
+        publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
         schema = SchemaProbe(pool, prefix="INTAKE_", wants=SCHEMA)

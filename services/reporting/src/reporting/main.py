@@ -11,6 +11,7 @@ from common.runtime.kafka import KafkaBus
 from common.runtime.logging import configure_logging
 from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
+from common.runtime.tracing import configure_tracing
 from reporting.adapters.figures import Figures
 from reporting.adapters.read_models import apply
 from reporting.adapters.sampling import Sampler
@@ -22,6 +23,9 @@ def run() -> None:
     """Run reporting until it is told to stop."""
     settings = read_settings(Settings)
     configure_logging(service="reporting", instance=settings.instance, level=settings.log_level)
+    configure_tracing(
+        service="reporting", instance=settings.instance, url=settings.traces_url, share=settings.traces_share
+    )
     lifecycle.run(lambda: _main(settings))
 
 

@@ -15,6 +15,7 @@ from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
 from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
+from common.runtime.tracing import configure_tracing, traced
 from router.adapters.leases import Leases
 from router.adapters.ledger import PostgresLedger, take
 from router.adapters.queues import Queues
@@ -37,6 +38,9 @@ def run() -> None:
     """Run the router until it is told to stop."""
     settings = read_settings(Settings)
     configure_logging(service="router", instance=settings.instance, level=settings.log_level)
+    configure_tracing(
+        service="router", instance=settings.instance, url=settings.traces_url, share=settings.traces_share
+    )
     lifecycle.run(lambda: _main(settings))
 
 
@@ -47,8 +51,9 @@ async def _main(settings: Settings) -> None:
         me = f"{settings.instance}/{new_id()}"
         name = f"router-{settings.instance}"
         bus = KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
-        publisher = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
-        stack.push_async_callback(publisher.close)
+        kafka = KafkaPublisher(settings.kafka_bootstrap, name=name, security=settings.kafka_security)
+        stack.push_async_callback(kafka.close)
+        publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=2)
         stack.push_async_callback(pool.close)
         schema = SchemaProbe(pool, prefix="ROUTER_", wants=SCHEMA)

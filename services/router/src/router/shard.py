@@ -15,6 +15,7 @@ from common.runtime.clock import Clock, monotonic_s
 from common.runtime.failures import Retryable
 from common.runtime.following import note_read
 from common.runtime.metrics import parked
+from common.runtime.tracing import applying
 from router import hours, metrics
 from router.batch import Decided, make_batch
 from router.core import State, inputs, step
@@ -122,8 +123,9 @@ class Shard:
             records = await reader.read(wait_ms=wait_ms, records_max=INPUTS_MAX)
             if records:
                 note_read("router", records, reader)
-            decided = await self._decide(records)
-            await self._commit(decided, records)
+            with applying("router", records):
+                decided = await self._decide(records)
+                await self._commit(decided, records)
 
     async def _decide(self, records: Sequence[Incoming]) -> Decided:
         told = await self._inputs(records)

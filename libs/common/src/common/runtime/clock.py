@@ -22,9 +22,19 @@ class SystemClock:
         """What the machine's clock says, for figures only."""
         return time.time_ns() // 1_000_000
 
+    @staticmethod
+    def wall_ns() -> int:
+        """The same in nanoseconds."""
+        return time.time_ns()
+
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
         return (time.monotonic_ns() + self._offset_ns) // 1_000_000
+
+
+def span_id() -> int:
+    """64 random bits, never 0: the id of a span that nobody has to know beforehand."""
+    return int.from_bytes(os.urandom(8), "big") or 1
 
 
 def monotonic_s() -> float:

@@ -12,6 +12,7 @@ from common.runtime.bus import Bus, Incoming, Place, Reader
 from common.runtime.clock import SystemClock, monotonic_s
 from common.runtime.database import AWAY, Connection, open_connection
 from common.runtime.failures import InvariantBroken, Retryable
+from common.runtime.tracing import applying
 
 log = structlog.get_logger()
 
@@ -93,7 +94,8 @@ class Follower:
                 while True:
                     records = await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX)
                     if records:
-                        await self._take(connection, records, sequences)
+                        with applying(self._name, records):
+                            await self._take(connection, records, sequences)
                         note_read(self._name, records, reader)
                     await self._note_progress(connection)
             finally:

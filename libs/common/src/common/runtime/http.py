@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.runtime import metrics, problems
+from common.runtime import metrics, problems, tracing
 from common.runtime.auth import Principal, Role, TokenVerifier
 from common.runtime.clock import Clock, SystemClock, monotonic_s, new_id
 from common.runtime.failures import Retryable
@@ -141,7 +141,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        correlation = headers.get("x-correlation-id", "")
+        traceparent = headers.get(tracing.TRACEPARENT, "")
+        correlation = headers.get("x-correlation-id", "") or tracing.correlation_from(traceparent)
         if not correlation or len(correlation) > CORRELATION_CHARS_MAX or not correlation.isprintable():
             correlation = new_id()
         scope.setdefault("state", {})["correlation_id"] = correlation
@@ -159,13 +160,20 @@ class Edge:
             await send(message)
 
         started = monotonic_s()
-        with structlog.contextvars.bound_contextvars(correlation_id=correlation):
+        is_command = scope["method"] not in READ_METHODS
+        with (
+            structlog.contextvars.bound_contextvars(correlation_id=correlation),
+            tracing.request(
+                scope["method"], correlation_id=correlation, traceparent=traceparent, is_command=is_command
+            ) as about,
+        ):
             refusal = _refusal(scope["method"], headers)
             if refusal is not None:
                 await refusal(scope, receive, counted_send)
             else:
                 await self._app(scope, _capped(receive), counted_send)
-        route = getattr(scope.get("route"), "path", "other")
+            route = getattr(scope.get("route"), "path", "other")
+            about |= {"route": route, "status": status}
         metrics.requests.labels(scope["method"], route, str(status)).inc()
         metrics.seconds.labels(scope["method"], route).observe(monotonic_s() - started)
 

@@ -12,6 +12,8 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from common.runtime.tracing import close_tracing
+
 log = structlog.get_logger()
 
 
@@ -101,8 +103,11 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run a service on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_as_coroutine(main))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_as_coroutine(main))
+    finally:
+        close_tracing()
 
 
 async def _as_coroutine(main: Callable[[], Awaitable[None]]) -> None:

@@ -38,6 +38,8 @@ class ServiceSettings(BaseSettings):
     token_audience: str = "porchlight"  # noqa: S105 -- a name, not a secret
     topic_prefix: str = ""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    traces_url: str = Field("", description="An OTLP/HTTP receiver; empty: no traces.")
+    traces_share: float = Field(1.0, ge=0, le=1)
     drain_s: float = Field(0.0, ge=0, le=30)
     stop_timeout_s: float = Field(8.0, gt=0, le=60)
 
