@@ -1,5 +1,6 @@
 """What operations rely on: the gateway's map knows every operation, and a correlation id runs to the last fact."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 
 pytestmark = pytest.mark.timeout(120)
-TEMPLATE = Path(__file__).parents[2] / "deploy" / "gateway" / "default.conf.template"
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "deploy" / "gateway" / "default.conf.template"
 ENTRY = re.compile(r"^\s*~(\S+)\s+([a-z-]+);", re.M)
 FIRST_PATHS = 25
 """Operations that there are at the least, over all services."""
@@ -42,6 +44,19 @@ async def test_the_gateway_sends_every_operation_to_the_service_that_has_it(plat
     assert seen >= FIRST_PATHS
     assert wrong == []
     assert route("/metrics") == route("/readyz") == route("/docs") == ""
+
+
+async def test_the_committed_descriptions_are_what_the_services_say_of_themselves(platform: RunningPlatform) -> None:
+    running = platform.running
+    urls = {"intake": running.intake, "router": running.router, "agent-presence": running.presence}
+    urls["reporting"] = running.reporting
+    async with httpx.AsyncClient() as client:
+        for service, addresses in urls.items():
+            said = (await client.get(f"{addresses[0]}/openapi.json")).json()
+            committed = json.loads((ROOT / "docs" / "openapi" / f"{service}.json").read_text())
+            assert {name: said[name] for name in ("paths", "components")} == {
+                name: committed[name] for name in ("paths", "components")
+            }
 
 
 async def test_a_posts_correlation_id_runs_to_the_contacts_last_fact(platform: RunningPlatform) -> None:

@@ -1,5 +1,6 @@
-"""Pages that are written from the code: topics and facts, problems, the states of a contact."""
+"""Pages that are written from the code: topics and facts, HTTP, problems, metrics, the states of a contact."""
 
+import json
 import typing
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ import router.metrics
 from common.contracts.topics import CATALOGUE, SHARDS
 from common.runtime.clock import SystemClock
 from common.runtime.problems import COMMON, Problem
+from porchlight import api_reference, event_reference
 from router.core.transitions import picture
 
 NOTE = "<!-- written by `make docs`; do not edit -->\n"
@@ -29,8 +31,12 @@ NOTE = "<!-- written by `make docs`; do not edit -->\n"
 
 def pages() -> dict[str, str]:
     """File name under `docs/` and text of every generated page."""
+    openapi = {f"openapi/{name}.json": _json(one) for name, one in api_reference.descriptions().items()}
     return {
+        **openapi,
+        "asyncapi.json": _json(event_reference.description()),
         "contracts.md": _contracts(),
+        "http-api.md": api_reference.page(NOTE),
         "metrics.md": _metrics(),
         "problems.md": _problems(),
         "states.md": _states(),
@@ -40,7 +46,12 @@ def pages() -> dict[str, str]:
 def write(folder: Path) -> None:
     """Write the pages."""
     for name, text in pages().items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 class Described(typing.NamedTuple):
@@ -105,6 +116,8 @@ def _contracts() -> str:
         f"Facts travel on four topics of {SHARDS} partitions each, as CloudEvents 1.0 in Kafka's binary mode: the attributes are"
         " headers (`ce_id`, `ce_type`, …), the value is the fact as JSON. The partition is the shard of the fact's pool. Facts of the"
         " router carry `ce_sequence`, gapless within the shard, and `ce_epoch`. Anything may come twice. No fact has personal data.",
+        "",
+        "The same for machines, as AsyncAPI 3 with a JSON Schema for each fact: [asyncapi.json](asyncapi.json).",
     ]
     for topic in CATALOGUE:
         kept = "compacted" if topic.retention_hours is None else f"kept {topic.retention_hours} h"

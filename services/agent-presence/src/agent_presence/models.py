@@ -21,6 +21,8 @@ class Strict(BaseModel):
 class SignIn(Strict):
     """How the agent starts."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"presence": "available"}]})
+
     presence: Presence = "away"
 
 
@@ -35,6 +37,8 @@ class SessionOut(BaseModel):
 
 class PresenceIn(Strict):
     """What the person says."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"presence": "break"}]})
 
     presence: Presence
 
@@ -78,11 +82,7 @@ class InboxOut(BaseModel):
 class CommandIn(Strict):
     """`attempt` as in the inbox; `command_id` is yours: new for a new command, the same to repeat one."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"attempt": 1, "command_id": "0199a1b2-accept-1"}]},
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"attempt": 1, "command_id": "0199a1b2-accept-1"}]})
 
     attempt: int = Field(ge=1, le=1_000_000)
     command_id: str = Field(pattern=COMMAND_ID)
@@ -102,6 +102,10 @@ class Limits(Strict):
     (`denied_from_ms`, with `denied_reason`). From `premium_from_ms` on the work costs a premium.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"shift_ends_ms": 1_795_640_400_000, "break_due_ms": 1_795_629_600_000}]}
+    )
+
     shift_ends_ms: int | None = Field(None, ge=0)
     break_due_ms: int | None = Field(None, ge=0)
     premium_from_ms: int | None = Field(None, ge=0)
@@ -112,6 +116,8 @@ class Limits(Strict):
 class LinkIn(Strict):
     """What the desktop measured of its line: 100 is perfect, 0 is dead."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"score": 87}]})
+
     score: int = Field(ge=0, le=100)
 
 
@@ -119,9 +125,7 @@ class TransferIn(CommandIn):
     """Where the contact goes: `to_queue`, `to_agent`, or with neither back into its queue for who meets `need`."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"attempt": 1, "command_id": "0199a1b2-pass-1", "to_queue": "billing"}]},
+        json_schema_extra={"examples": [{"attempt": 1, "command_id": "0199a1b2-pass-1", "to_queue": "billing"}]}
     )
 
     to_queue: Name | None = None
@@ -134,6 +138,12 @@ class AgentIn(Strict):
 
     `channel_max`: contacts of a channel at a time, whatever the units allow; `offer_extra_ms`: more time to answer offers.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"pool": "retail", "skills": {"billing": 80, "spanish": 60}, "languages": ["en", "es"]}]
+        }
+    )
 
     pool: Name
     skills: dict[Name, Level] = Field({}, max_length=100)

@@ -108,7 +108,9 @@ class RoutingIn(BaseModel):
 class CallbackIn(BaseModel):
     """When to call back; without a time the contact keeps its place in the queue."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"not_before": "2026-12-01T17:30:00+01:00"}]}
+    )
 
     not_before: Moment | None = None
 
@@ -172,7 +174,9 @@ class ContactPage(BaseModel):
 class CancelIn(BaseModel):
     """`customer_gave_up`: the customer left (abandoned). `withdrawn`: you take the contact back (cancelled)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"reason": "customer_gave_up"}]}
+    )
 
     reason: CancelReason
 
