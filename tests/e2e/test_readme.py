@@ -18,6 +18,7 @@ def run(block: str, platform: RunningPlatform, *, folder: Path = ROOT) -> str:
         block.replace(".venv/bin/porchlight", f"{sys.executable} -m porchlight")
         .replace("http://127.0.0.1:8081", platform.running.intake[0])
         .replace("http://127.0.0.1:8083", platform.running.presence[0])
+        .replace("http://127.0.0.1:8084", platform.running.reporting[0])
     )
     done = subprocess.run(
         ["bash", "-euc", script],
@@ -57,6 +58,16 @@ def test_every_block_of_the_desktop_guide_runs(platform: RunningPlatform, tmp_pa
     assert gone.strip() in ("200", "204")
 
 
+def test_every_block_of_the_first_contact_runs(platform: RunningPlatform, tmp_path: Path) -> None:
+    *_, inbox, posted, answered, happened = [
+        run(block, platform, folder=tmp_path) for block in blocks("first-contact.md")
+    ]
+
+    assert '"session_no":1,' in inbox and posted == ""
+    assert answered.count('"outcome":"done"') == 2
+    assert "contact.queued" in happened and "contact.completed" in happened
+
+
 def test_no_block_is_marked_and_not_run() -> None:
     marked = {page.name for page in (ROOT / "docs").glob("*.md") if BLOCK.search(page.read_text())}
-    assert marked == {"integration-guide.md", "agent-desktop-guide.md"}
+    assert marked == {"first-contact.md", "integration-guide.md", "agent-desktop-guide.md"}

@@ -42,6 +42,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken(page) == []
 
 
+def test_every_document_is_reachable_from_the_index() -> None:
+    docs = ROOT / "docs"
+    seen: set[Path] = set()
+    left = [docs / "index.md"]
+    while left:
+        page = left.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            targets = [target.partition("#")[0] for target in LINK.findall(FENCE.sub("", page.read_text()))]
+            left += [(page.parent / target).resolve() for target in targets if target and "://" not in target]
+    assert {page for page in docs.rglob("*.md") if page.name != "template.md"} <= seen
+
+
 def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One\n[a](#one) [b](#two) [c](gone.md) [d](https://example.org)\n")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from porchlight.applying import apply, wait_until_known
@@ -63,4 +64,5 @@ async def _offer_of(desktop: Desktop, contact_id: str) -> dict[str, Any]:
         for offer in (inbox or {}).get("offers", []):
             if offer["contact_id"] == contact_id:
                 return dict(offer)
-            await desktop.decline(offer)
+            with suppress(Refused):  # it may be over by itself: then it is not hers any more either
+                await desktop.decline(offer)
