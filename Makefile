@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster down ps logs backup restore try-compose docs clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -113,6 +113,9 @@ docs: $(INSTALLED) ## write the generated pages again
 
 lock: ## resolve the locks again (needs uv on PATH)
 	@sh requirements/lock.sh
+
+deploy-tools: ## promtool and Docker Compose for the tests of deploy/, from Debian's packages, into build/tools
+	@sh requirements/deploy-tools.sh
 
 clean: ## remove .venv and what the platform keeps under .porchlight
 	rm -rf .venv .porchlight
