@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster down ps logs backup restore try-compose docs deploy-tools clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -29,6 +29,9 @@ up: ## the platform in containers: makes what is missing, builds, starts, waits 
 
 up-cluster: ## the same with three brokers and two of every service
 	@sh deploy/up.sh compose.yaml compose.cluster.yaml
+
+upgrade: ## every service to this release while contacts flow, one after the other (BACK=1: images as they are, no migrations)
+	@sh deploy/upgrade.sh $(if $(BACK),--back) $(FILES)
 
 down: ## stop the containers; what they know stays in their volumes
 	@$(COMPOSE) -f deploy/compose.cluster.yaml --profile '*' down

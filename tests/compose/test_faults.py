@@ -41,7 +41,7 @@ def intake_command(deployment: Deployment, folder: Path | None, *words: str, kaf
     }
     given = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
     network = ["--network", f"{deployment.name}_inside"]
-    return ["docker", "run", *words, *network, *mount, *given, "porchlight-intake:0.1.0"]
+    return ["docker", "run", *words, *network, *mount, *given, "porchlight-intake:0.2.0"]
 
 
 @contextmanager

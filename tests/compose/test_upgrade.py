@@ -1,18 +1,29 @@
-"""Every service is restarted under load, one replica after the other: every request is answered and nothing is lost."""
+"""From the previous release to this one and back under load: every request is answered and nothing is lost."""
 
 import asyncio
+import io
+import re
+import shutil
+import subprocess
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.deployment import Deployment, deployed
+from tests.support.deployment import DEPLOY, Deployment, deployed, run
 
 pytestmark = pytest.mark.timeout(900)
+ROOT = DEPLOY.parent
 SERVICES = ("intake", "router", "agent-presence", "reporting")
+NUMBERED = "deploy/embedded/pyproject.toml"
+"""The file whose version is the release's."""
+VERSION = re.compile(r'^version = "(.*)"$', re.M)
+BUILD_TIMEOUT_S = 600
 
 
 @dataclass(slots=True)
@@ -62,49 +73,111 @@ class Asking:
                 self.failures.append(f"{what}: {why!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A state of this repository, and the version that its images have."""
+
+    commit: str
+    version: str
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
+
+
+def version_of(text: str) -> str:
+    found = VERSION.search(text)
+    assert found, text
+    return found[1]
+
+
+def previous_release() -> Release:
+    """The newest tag but this version's; without one, the last commit before this version's number was given."""
+    here = version_of((ROOT / NUMBERED).read_text())
+    tags = [tag for tag in git("tag", "--merged", "HEAD", "--sort=-creatordate").split() if tag != f"v{here}"]
+    numbered = git("log", f'-Sversion = "{here}"', "--format=%H", "--", NUMBERED).split()
+    commit = tags[0] if tags else f"{numbered[-1]}^" if numbered else "HEAD"
+    return Release(commit=commit, version=version_of(git("show", f"{commit}:{NUMBERED}")))
+
+
 @pytest.fixture(scope="module")
-def doubled(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Two replicas of every service."""
-    with deployed("porchlight-rolling", tmp_path_factory.mktemp("rolling")) as found:
+def previous(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, Release]]:
+    """The previous release from its own files, two replicas of every service."""
+    release = previous_release()
+    assert release.version != version_of((ROOT / NUMBERED).read_text()), "a release has a number of its own"
+    tree = tmp_path_factory.mktemp("previous")
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", release.commit], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
+        packed.extractall(tree, filter="data")
+    with deployed("porchlight-upgrade", tmp_path_factory.mktemp("upgrade"), folder=tree / "deploy") as found:
+        run(
+            ["docker", "compose", "-f", str(tree / "deploy" / "compose.yaml"), "--profile", "tools", "build", "-q"],
+            found.environment,
+            timeout_s=BUILD_TIMEOUT_S,
+        )
         found.up()
         scale = [word for service in SERVICES for word in ("--scale", f"{service}=2")]
         found.compose("up", "-d", "--no-recreate", *scale)
         found.wait_healthy(*SERVICES)
         found.tools("try")
-        yield found
+        if not (DEPLOY / ".env").exists():
+            shutil.copy(tree / "deploy" / ".env", DEPLOY)
+        yield found, release
 
 
-def roll(deployment: Deployment) -> list[str]:
-    """Restart every replica of every service, one at a time; returns the containers' names."""
-    rolled = []
-    for service in SERVICES:
-        for number in (1, 2):
-            found = deployment.container(service, number)
-            before = found["State"]["StartedAt"]
-            deployment.docker("restart", "--time", "20", found["Id"])
-            deployment.wait_healthy(service)
-            assert deployment.container(service, number)["State"]["StartedAt"] != before
-            rolled.append(found["Name"])
-    return rolled
+def images_of(deployment: Deployment) -> dict[str, list[str]]:
+    """The version of every running replica's image, by service."""
+    found: dict[str, list[str]] = {service: [] for service in SERVICES}
+    for one in deployment.containers():
+        service = one["Config"]["Labels"]["com.docker.compose.service"]
+        if service in found and one["State"]["Running"]:
+            found[service].append(one["Config"]["Image"].rpartition(":")[2])
+    return found
 
 
-async def test_a_rolling_restart_answers_every_request_and_loses_nothing(doubled: Deployment) -> None:
+async def test_an_upgrade_and_the_way_back_answer_every_request_and_lose_nothing(
+    previous: tuple[Deployment, Release],
+) -> None:
+    old, release = previous
+    new = replace(old, folder=DEPLOY)
+    back = replace(new, version=release.version)
     asking = Asking(
-        url=doubled.url,
-        key=doubled.tools("keys", "create", "rolling").split()[-1],
-        token=doubled.tools("token", "admin", "rolling").split()[-1],
+        url=old.url,
+        key=old.tools("keys", "create", "rolling").split()[-1],
+        token=old.tools("token", "admin", "rolling").split()[-1],
     )
     until = asyncio.Event()
     task = asyncio.create_task(asking.run(until))
     await asyncio.sleep(2)
-    rolled = await asyncio.to_thread(roll, doubled)
+    assert set(map(tuple, images_of(old).values())) == {(release.version,) * 2}
+    await asyncio.to_thread(new.script, "upgrade.sh")
+    this = version_of((ROOT / NUMBERED).read_text())
+    assert set(map(tuple, images_of(new).values())) == {(this,) * 2}
+    assert "completed" in await asyncio.to_thread(new.tools, "try")
+    await asyncio.to_thread(back.script, "upgrade.sh", "--back")
+    assert set(map(tuple, images_of(back).values())) == {(release.version,) * 2}
     await asyncio.sleep(2)
     until.set()
     await task
 
-    assert len(rolled) == 8
     assert sum(asking.statuses.values()) > 500, asking.statuses
     assert asking.failures == [], f"{len(asking.failures)} of {sum(asking.statuses.values())}: {asking.failures[:5]}"
     assert set(asking.statuses) == {"post 202", "status page 200", "queue 200", "agent 200"}
-    said = doubled.tools("check")
-    assert "nothing lost, doubled or over capacity" in said
+    assert "completed" in back.tools("try")
+    assert "nothing lost, doubled or over capacity" in new.tools("check")
+
+
+def test_a_new_release_that_does_not_become_healthy_leaves_the_old_one_at_work(
+    previous: tuple[Deployment, Release], tmp_path: Path
+) -> None:
+    old, _ = previous
+    before = {one["Id"] for one in old.containers()}
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("services: {intake: {environment: {INTAKE_KAFKA_USERNAME: somebody}}}\n")
+    new = replace(old, folder=DEPLOY, files=("compose.yaml", str(broken)), wait_s=15)
+
+    with pytest.raises(AssertionError, match="the new intake did not become healthy and is gone; the old one goes on"):
+        new.script("upgrade.sh", *new.files)
+
+    assert {one["Id"] for one in old.containers()} == before
+    assert old.get("/healthz")[0] == 200 and "completed" in old.tools("try")

@@ -25,6 +25,9 @@ class Deployment:
     name: str
     files: tuple[str, ...]
     state: Path
+    folder: Path = DEPLOY
+    version: str = ""
+    wait_s: int = 120
     port: int
     prometheus_port: int
 
@@ -41,13 +44,15 @@ class Deployment:
             "PORCHLIGHT_PORT": str(self.port),
             "PORCHLIGHT_NO_BUILD": "1",
             "PROMETHEUS_PORT": str(self.prometheus_port),
+            "PORCHLIGHT_WAIT_S": str(self.wait_s),
+            **({"PORCHLIGHT_VERSION": self.version} if self.version else {}),
         }
 
     def up(self) -> str:
         return self.script("up.sh", *self.files)
 
     def compose(self, *words: str, timeout_s: float = 300, check: bool = True) -> str:
-        files = [word for file in self.files for word in ("-f", str(DEPLOY / file))]  # an absolute path stays as it is
+        files = [word for file in self.files for word in ("-f", str(self.folder / file))]  # an absolute path stays
         return run(["docker", "compose", *files, *words], self.environment, timeout_s=timeout_s, check=check)
 
     def tools(self, *words: str, timeout_s: float = 300, check: bool = True) -> str:
@@ -56,7 +61,7 @@ class Deployment:
     @contextmanager
     def playing(self, *words: str) -> "Iterator[subprocess.Popen[str]]":
         """A command of the tools' container that goes on during the block, and is ended with it."""
-        files = [word for file in self.files for word in ("-f", str(DEPLOY / file))]
+        files = [word for file in self.files for word in ("-f", str(self.folder / file))]
         command = ["docker", "compose", *files, "run", "--rm", "-T", "tools", *words]
         with subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -79,7 +84,7 @@ class Deployment:
 
     def script(self, name: str, *words: str, timeout_s: float = UP_TIMEOUT_S) -> str:
         """Run one of the shell scripts of `deploy/`."""
-        return run(["sh", str(DEPLOY / name), *words], self.environment, timeout_s=timeout_s)
+        return run(["sh", str(self.folder / name), *words], self.environment, timeout_s=timeout_s)
 
     def containers(self) -> list[dict[str, Any]]:
         """What `docker inspect` says of every container of the project but those of single commands, which come and go."""
@@ -135,13 +140,19 @@ def run(command: list[str], environment: dict[str, str], *, timeout_s: float = 1
 
 
 @contextmanager
-def deployed(name: str, state: Path, *files: str) -> Iterator[Deployment]:
-    """A deployment that is gone with all its volumes after the block."""
+def deployed(name: str, state: Path, *files: str, folder: Path = DEPLOY) -> Iterator[Deployment]:
+    """A deployment that is gone with all its volumes after the block; what its containers said stays beside `state`."""
     found = Deployment(
-        name=name, files=files or ("compose.yaml",), state=state, port=free_port(), prometheus_port=free_port()
+        name=name,
+        files=files or ("compose.yaml",),
+        state=state,
+        folder=folder,
+        port=free_port(),
+        prometheus_port=free_port(),
     )
     try:
         yield found
     finally:
         found.end_tools()
+        state.with_name(f"{state.name}-containers.log").write_text(found.compose("logs", "--no-color", check=False))
         found.compose("--profile", "*", "down", "-v", "--timeout", "5", check=False)

@@ -168,7 +168,7 @@ class World:
         await eventually(look, within_s=within_s, what=f"{number} ended contacts")
 
     async def history(self) -> History:
-        history = await load(dsns=self.dsns, bootstrap=self.bootstrap, topic_prefix=self.prefix)
+        history = await load(dsns=self.dsns, kafka={"bootstrap_servers": self.bootstrap}, topic_prefix=self.prefix)
         history.journals = self.journal
         return history
 

@@ -34,6 +34,26 @@ def test_every_container_is_bounded_and_hardened(name: str, one: dict[str, Any])
         assert one["read_only"] and "cap_add" not in one and "privileged" not in one
 
 
+def test_a_release_has_one_number_everywhere() -> None:
+    root = DEPLOY.parent
+    found = {
+        path: re.findall(pattern, (root / path).read_text())
+        for path, pattern in {
+            "deploy/compose.yaml": r"PORCHLIGHT_VERSION:-([^}]+)}",
+            "deploy/up.sh": r"PORCHLIGHT_VERSION:-([^}]+)}",
+            "deploy/Dockerfile": r"ARG VERSION=(\S+)",
+            **{
+                str(path.relative_to(root)): r'(?m)^version = "(.*)"'
+                for path in (*root.glob("libs/*/pyproject.toml"), *root.glob("services/*/pyproject.toml"))
+            },
+            "deploy/embedded/pyproject.toml": r'(?m)^version = "(.*)"',
+        }.items()
+    }
+    numbers = {number for one in found.values() for number in one}
+    assert len(numbers) == 1 and all(found.values()), found
+    assert f"## {numbers.pop()}\n" in (root / "CHANGELOG.md").read_text()
+
+
 def test_passwords_are_files_and_nowhere_in_the_environment() -> None:
     for name, one in ALL:
         environment = one.get("environment") or {}

@@ -250,17 +250,17 @@ async def _one_takeover(home: Home, connection: "asyncpg.Connection[asyncpg.Reco
 
 async def _floor(running: Running) -> tuple[Callable[[], Awaitable[float]], Callable[[], Awaitable[None]]]:
     names = [f"floor-{os.getpid()}-{n}" for n in (1, 2)]
-    admin = AIOKafkaAdminClient(bootstrap_servers=running.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**running.kafka)
     await admin.start()
     await admin.create_topics([NewTopic(name, 1, 1) for name in names])
     await admin.close()
     connection = await asyncpg.connect(running.dsns["admin"])
     await connection.execute("CREATE TABLE IF NOT EXISTS floor_rows (id bigserial PRIMARY KEY, value bytea)")
-    producer = AIOKafkaProducer(bootstrap_servers=running.kafka_bootstrap, acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**running.kafka, acks="all", enable_idempotence=True)
     await producer.start()
     consumers = {}
     for name in names:
-        consumer = AIOKafkaConsumer(bootstrap_servers=running.kafka_bootstrap, group_id=None)
+        consumer = AIOKafkaConsumer(**running.kafka, group_id=None)
         await consumer.start()
         consumer.assign([TopicPartition(name, 0)])
         consumer.seek(TopicPartition(name, 0), 0)

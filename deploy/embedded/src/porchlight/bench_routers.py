@@ -73,7 +73,7 @@ async def _lines(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
 
 
 async def _fill(running: Running, names: list[str], each: int) -> None:
-    publisher = KafkaPublisher(running.kafka_bootstrap, name="bench-routers")
+    publisher = KafkaPublisher(running.kafka_bootstrap, name="bench-routers", security=running.kafka_security)
     topic = running.topic_prefix + CONTACTS.name
     clock = SystemClock()
     records: list[Outgoing] = []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +22,9 @@ from porchlight.processes import Pids
 from porchlight.supervisor import Supervisor
 
 console = Console(highlight=False)
-app = App(name="porchlight", help="Contacts of any channel, routed to agents at home.", version="0.1.0")
+app = App(
+    name="porchlight", help="Contacts of any channel, routed to agents at home.", version=version("porchlight-embedded")
+)
 app.command(keys_app)
 app.command(token_app)
 app.command(deployed_app)

@@ -31,6 +31,7 @@ def initialise(home: Home, *, owner: int) -> None:
         return f"postgresql://{user}:{quote(passwords[role], safe='')}@postgres:5432/{database}"
 
     names = {service: service.replace("-", "_") for service in SERVICES}
+    username = os.environ.get("KAFKA_USERNAME", "")
     gateway = [os.environ.get("PORCHLIGHT_GATEWAY", "http://gateway:8080")]
     home.describe(
         Running(
@@ -47,6 +48,9 @@ def initialise(home: Home, *, owner: int) -> None:
             },
             owner_dsns={service: dsn(MIGRATOR, MIGRATOR, name) for service, name in names.items()},
             versions={},
+            kafka_ca_file=os.environ.get("KAFKA_CA_FILE", ""),
+            kafka_username=username,
+            kafka_password=home.secret("kafka-password") if username else "",
         )
     )
     (home.folder / "journals").mkdir(exist_ok=True)
@@ -74,7 +78,12 @@ async def make_topics(home: Home, *, replication: int) -> list[str]:
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
-            return await create_topics(running.kafka_bootstrap, prefix=running.topic_prefix, replication=replication)
+            return await create_topics(
+                running.kafka_bootstrap,
+                prefix=running.topic_prefix,
+                replication=replication,
+                security=running.kafka_security,
+            )
         except Retryable as why:
             if time.monotonic() > deadline:
                 raise Trouble(f"Kafka at {running.kafka_bootstrap} (KAFKA_BOOTSTRAP) does not answer: {why}") from why

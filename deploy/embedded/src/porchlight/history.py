@@ -1,7 +1,7 @@
 """Everything that the checker reads: the clients' journals, the routing log, the live tables, all of `routing.v1`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,13 @@ class History:
 
 
 async def load(
-    *, dsns: dict[str, str], bootstrap: str, topic_prefix: str = "", journals: Sequence[Path] = ()
+    *, dsns: dict[str, str], kafka: Mapping[str, Any], topic_prefix: str = "", journals: Sequence[Path] = ()
 ) -> History:
     """Read it all. Read after the platform has settled: what is under way looks like a difference."""
     history = History(journals=[line for path in journals for line in read_journal(path)])
     await _load_router(history, dsns["router"])
     await _load_intake(history, dsns["intake"])
-    history.published = await _load_topic(bootstrap, topic_prefix + ROUTING.name)
+    history.published = await _load_topic(kafka, topic_prefix + ROUTING.name)
     return history
 
 
@@ -125,8 +125,8 @@ async def _load_intake(history: History, dsn: str) -> None:
         await connection.close()
 
 
-async def _load_topic(bootstrap: str, topic: str) -> list[Published]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
+async def _load_topic(kafka: Mapping[str, Any], topic: str) -> list[Published]:
+    consumer = AIOKafkaConsumer(**kafka, group_id=None, enable_auto_commit=False)
     await consumer.start()
     try:
         places = [TopicPartition(topic, number) for number in range(SHARDS)]

@@ -4,10 +4,12 @@ import fcntl
 import os
 import secrets
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
+
+from common.runtime.kafka import Security
 
 DEFAULT_HOME = ".porchlight"
 HomeFolder = Annotated[str, Parameter(name="--home", env_var="PORCHLIGHT_HOME", help="Where everything lives.")]
@@ -34,6 +36,19 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     dsns: dict[str, str]
     owner_dsns: dict[str, str]
     versions: dict[str, str]
+    kafka_ca_file: str = ""
+    kafka_username: str = ""
+    kafka_password: str = ""
+
+    @property
+    def kafka_security(self) -> Security:
+        """How to reach a Kafka that is not open."""
+        return Security(ca_file=self.kafka_ca_file, username=self.kafka_username, password=self.kafka_password)
+
+    @property
+    def kafka(self) -> dict[str, Any]:
+        """What aiokafka's clients are given to reach Kafka."""
+        return {"bootstrap_servers": self.kafka_bootstrap, **self.kafka_security.options()}
 
 
 class Home:

@@ -42,7 +42,7 @@ async def database(running: Running, service: str) -> AsyncIterator["asyncpg.Con
 @asynccontextmanager
 async def consumer(running: Running) -> AsyncIterator[AIOKafkaConsumer]:
     """A reader of whatever it is told to read."""
-    found = AIOKafkaConsumer(bootstrap_servers=running.kafka_bootstrap, group_id=None, enable_auto_commit=False)
+    found = AIOKafkaConsumer(**running.kafka, group_id=None, enable_auto_commit=False)
     await found.start()
     try:
         yield found
@@ -180,7 +180,7 @@ async def retry_parked(running: Running, service: str, record: str, *, actor: st
             raise Trouble(f"Kafka keeps {topic} from {first} on: {record} is gone; drop it with a reason")
         reader.seek(place, offset)
         found = await asyncio.wait_for(reader.getone(place), FETCH_WAIT_S)
-    producer = AIOKafkaProducer(bootstrap_servers=running.kafka_bootstrap, acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**running.kafka, acks="all", enable_idempotence=True)
     await producer.start()
     try:
         await producer.send_and_wait(

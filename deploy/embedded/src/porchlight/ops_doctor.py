@@ -102,7 +102,7 @@ async def _rights(running: Running, service: str) -> str:
 
 
 async def _topics(running: Running) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=running.kafka_bootstrap, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**running.kafka, request_timeout_ms=10_000)
     await admin.start()
     try:
         names = [running.topic_prefix + topic.name for topic in CATALOGUE]

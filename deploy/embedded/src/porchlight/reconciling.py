@@ -18,7 +18,7 @@ from common.contracts.topics import CATALOGUE, CONFIG
 from common.runtime.failures import Retryable
 from common.runtime.kafka import create_topics
 from common.runtime.outbox import OutboxRow, insert, outbox_row
-from porchlight.home import SERVICES, Home, Trouble
+from porchlight.home import SERVICES, Home, Running, Trouble
 from router.adapters.ledger import QUEUE_COLUMNS, queue_defined
 
 WAIT_S = 60.0
@@ -35,8 +35,7 @@ async def reconcile(home: Home, *, replication: int) -> list[str]:
     """
     running = home.running()
     await _refuse_at_work(running.dsns["admin"])
-    prefix = running.topic_prefix
-    await _new_topics(running.kafka_bootstrap, prefix=prefix, replication=replication)
+    await _new_topics(running, replication=replication)
     done = [f"topics of the catalogue are new and empty ({replication} copies)"]
     for service in SERVICES:
         connection = await asyncpg.connect(running.owner_dsns[service], timeout=5)
@@ -68,9 +67,9 @@ async def _refuse_at_work(admin_dsn: str) -> None:
         raise Trouble(f"somebody works on the databases {listed}: stop the services first (docker compose stop …)")
 
 
-async def _new_topics(bootstrap: str, *, prefix: str, replication: int) -> None:
-    names = [prefix + topic.name for topic in CATALOGUE]
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+async def _new_topics(running: Running, *, replication: int) -> None:
+    names = [running.topic_prefix + topic.name for topic in CATALOGUE]
+    admin = AIOKafkaAdminClient(**running.kafka, request_timeout_ms=10_000)
     await admin.start()
     try:
         there = sorted(set(names) & set(await admin.list_topics()))
@@ -78,16 +77,23 @@ async def _new_topics(bootstrap: str, *, prefix: str, replication: int) -> None:
             await admin.delete_topics(there)
     finally:
         await admin.close()
-    await _create_until_there(bootstrap, names, prefix=prefix, replication=replication)
+    await _create_until_there(running, names, replication=replication)
 
 
-async def _create_until_there(bootstrap: str, names: Sequence[str], *, prefix: str, replication: int) -> None:
+async def _create_until_there(running: Running, names: Sequence[str], *, replication: int) -> None:
     """Deleting takes a moment, and a topic that is being deleted cannot be made."""
     deadline = time.monotonic() + WAIT_S
     made: set[str] = set()
     while made != set(names):
         try:
-            made |= set(await create_topics(bootstrap, prefix=prefix, replication=replication))
+            made |= set(
+                await create_topics(
+                    running.kafka_bootstrap,
+                    prefix=running.topic_prefix,
+                    replication=replication,
+                    security=running.kafka_security,
+                )
+            )
         except Retryable as why:
             if time.monotonic() > deadline:
                 raise Trouble(f"Kafka does not make the topics anew: {why}") from why

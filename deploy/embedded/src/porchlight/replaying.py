@@ -70,7 +70,7 @@ async def checked(home: Home, running: Running, journals: list[Path] | None = No
     """The verdict on the platform's history and on every journal."""
     found = sorted(journals_folder(home).glob("*.jsonl")) + (journals or [])
     history = await load(
-        dsns=running.owner_dsns, bootstrap=running.kafka_bootstrap, topic_prefix=running.topic_prefix, journals=found
+        dsns=running.owner_dsns, kafka=running.kafka, topic_prefix=running.topic_prefix, journals=found
     )
     return check(history)
 
