@@ -25,7 +25,7 @@ mkdir -p "$state"
 
 # shellcheck disable=SC2086
 {
-  [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || docker compose $files --profile tools build -q
+  [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || docker compose $files build -q
   docker run --rm --user 0 --network none -e PORCHLIGHT_HOME=/porchlight -e PORCHLIGHT_UID="$PORCHLIGHT_UID" \
     -e KAFKA_BOOTSTRAP="$brokers" -e KAFKA_CA_FILE="$kafka_ca" -e KAFKA_USERNAME="${kafka_ca:+${KAFKA_USERNAME:-}}" -v "$(cd "$state" && pwd)":/porchlight \
     "porchlight-tools:${PORCHLIGHT_VERSION:-0.2.0}" deployed init

@@ -13,7 +13,7 @@ for file in "$@"; do files="$files -f $file"; done
 
 # shellcheck disable=SC2086
 {
-  [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || [ -n "$back" ] || docker compose $files --profile tools build -q
+  [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || [ -n "$back" ] || docker compose $files build -q
   if [ -z "$back" ]; then # the older code goes on with the newer schema: see works_with in the migrations
     docker compose $files run --rm -T migrate
     docker compose $files run --rm -T topics

@@ -41,6 +41,8 @@ def test_a_replay_through_the_gateway_loses_and_doubles_nothing_while_each_part_
         output, _ = replay.communicate(timeout=600)
 
     assert len(killed) == 6
+    restarts = {one["Name"]: one["RestartCount"] for one in cluster.containers() if one["RestartCount"]}
+    assert restarts == {}, "nobody else fell: what is killed comes back, what loses a neighbour waits"
     assert "nothing lost, doubled or over capacity" in output, output
     cluster.wait_healthy("intake", "router", "agent-presence", "reporting", "postgres", "kafka", "kafka-2", "kafka-3")
     assert "nothing lost, doubled or over capacity" in cluster.tools("check")

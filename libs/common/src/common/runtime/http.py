@@ -1,5 +1,6 @@
 """The HTTP edge that all services share: problems, body cap, correlation, health, metrics, API pages."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -171,7 +172,13 @@ class Edge:
             if refusal is not None:
                 await refusal(scope, receive, counted_send)
             else:
-                await self._app(scope, _capped(receive), counted_send)
+                try:
+                    await self._app(scope, _capped(receive), counted_send)
+                except asyncio.CancelledError:  # this instance ends: another one can answer, and nothing was promised
+                    if not status:
+                        away = problems.answer(problems.TRY_AGAIN, "This instance is going away.")
+                        await away(scope, receive, counted_send)
+                    raise
             route = getattr(scope.get("route"), "path", "other")
             about |= {"route": route, "status": status}
         metrics.requests.labels(scope["method"], route, str(status)).inc()
