@@ -19,7 +19,12 @@ def images() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with platforms of their own come first, so that the shared one does not run beside them."""
+    items.sort(key=lambda item: "deployment" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
 def deployment(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployed("porchlight-test", tmp_path_factory.mktemp("state")) as found:
         began = time.monotonic()

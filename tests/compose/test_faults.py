@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.deployment import Deployment, deployed, run
+from intake.config import SCHEMA
+from tests.support.deployment import VERSION, Deployment, deployed, run
 
 pytestmark = pytest.mark.timeout(600)
 SKEWED = """
@@ -41,13 +42,13 @@ def intake_command(deployment: Deployment, folder: Path | None, *words: str, kaf
     }
     given = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
     network = ["--network", f"{deployment.name}_inside"]
-    return ["docker", "run", *words, *network, *mount, *given, "porchlight-intake:0.2.0"]
+    return ["docker", "run", *words, *network, *mount, *given, f"porchlight-intake:{VERSION}"]
 
 
 @contextmanager
-def intake(deployment: Deployment, folder: Path, **options: str) -> Iterator[str]:
+def intake(deployment: Deployment, folder: Path, *words: str, **options: str) -> Iterator[str]:
     """An intake of its own beside the deployment's; its container's id."""
-    container = run(intake_command(deployment, folder, "-d", **options), deployment.environment).strip()
+    container = run(intake_command(deployment, folder, "-d", *words, **options), deployment.environment).strip()
     try:
         yield container
     finally:
@@ -133,12 +134,12 @@ print(urllib.request.urlopen(request, timeout=15).read().decode())
     [
         (
             "UPDATE alembic_version SET version_num = '0001'",
-            "UPDATE alembic_version SET version_num = '0003'",
+            f"UPDATE alembic_version SET version_num = '{SCHEMA}'",
             "run the migrate job of this release",
         ),
         (
             "UPDATE alembic_version SET version_num = '0099'; UPDATE schema_floor SET revision = '0099'",
-            "UPDATE alembic_version SET version_num = '0003'; UPDATE schema_floor SET revision = '0002'",
+            f"UPDATE alembic_version SET version_num = '{SCHEMA}'; UPDATE schema_floor SET revision = '0002'",
             "deploy a newer release",
         ),
     ],
@@ -173,7 +174,9 @@ def test_an_unreachable_kafka_is_named_by_its_setting(deployment: Deployment) ->
     text = platform.read_text()
     platform.write_text(text.replace("kafka:9092", "nowhere:9092"))
     try:
-        said = deployment.tools("deployed", "topics", check=False, timeout_s=120)
+        said = deployment.compose(
+            "run", "--rm", "-T", "-e", "PORCHLIGHT_WAIT_S=3", "tools", "deployed", "topics", check=False
+        )
     finally:
         platform.write_text(text)
     assert "Kafka at nowhere:9092 (KAFKA_BOOTSTRAP) does not answer" in said
@@ -190,6 +193,22 @@ def test_a_clock_five_minutes_ahead_is_found_by_the_doctor(deployment: Deploymen
     assert "intake is -300 s off" in said
     rows = json.loads(deployment.tools("ops", "doctor", "--json").strip().splitlines()[-1])
     assert [row for row in rows if not row["ok"]] == []
+
+
+def test_a_service_whose_clock_is_five_minutes_ahead_is_not_ready_and_says_so(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    skewed = tmp_path / "sitecustomize.py"
+    skewed.write_text(SKEWED)
+    kept = {name: (deployment.state / "secrets" / name).read_text() for name in ("intake-password", "key-pepper")}
+    folder = secrets(
+        tmp_path / "s", intake_database_password=kept["intake-password"], intake_key_pepper=kept["key-pepper"]
+    )
+    mount = ("-v", f"{skewed}:/clock/sitecustomize.py:ro", "-e", "PYTHONPATH=/clock")
+    with intake(deployment, folder, *mount) as container:
+        said = readiness(deployment, container)
+        assert "this clock is +300 s off the database's, INTAKE_CLOCK_SKEW_MAX_S is 60: run NTP" in said
+        assert json.loads(deployment.docker("inspect", container))[0]["State"]["Running"]
 
 
 def test_a_full_disk_is_answered_with_not_now_and_nothing_is_lost(images: None, tmp_path: Path) -> None:

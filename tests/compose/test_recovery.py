@@ -1,7 +1,10 @@
-"""What was lost comes back: a backup with contacts in flight, and Kafka alone."""
+"""What was lost comes back: a backup with contacts in flight, PostgreSQL alone, Kafka alone."""
 
+import json
 import shutil
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from tests.support.deployment import Deployment, deployed, run
 pytestmark = pytest.mark.timeout(900)
 CLEAN = "nothing lost, doubled or over capacity"
 FLOW_S = 25.0
+AFTERWARDS_S = 8.0
+"""How long contacts flow after the backup."""
 
 
 def live_contacts(deployment: Deployment) -> int:
@@ -31,27 +36,75 @@ def settled_check(deployment: Deployment, *, within_s: float = 60) -> str:
         time.sleep(3)
 
 
-def test_a_backup_with_contacts_in_flight_is_restored_on_an_empty_machine(images: None, tmp_path: Path) -> None:
-    backup = tmp_path / "backup.tar"
-    with deployed("porchlight-before", tmp_path / "before") as before:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A platform that went on after its backup, and the backup. It was made between the two times, in milliseconds."""
+
+    platform: Deployment
+    backup: Path
+    began_ms: int
+    ended_ms: int
+
+
+@pytest.fixture(scope="module")
+def saved(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
+    folder = tmp_path_factory.mktemp("saved")
+    backup = folder / "backup.tar"
+    with deployed("porchlight-before", folder / "before") as before:
         before.up()
         with before.playing("replay", "--speed", "300"):
             time.sleep(FLOW_S)
+            began_ms = time.time_ns() // 1_000_000
             before.script("backup.sh", str(backup))
-            in_flight = live_contacts(before)
-    assert in_flight > 0, "the backup must have contacts in flight"
-    assert backup.stat().st_mode & 0o077 == 0, "it holds secrets"
+            ended_ms = time.time_ns() // 1_000_000
+            assert live_contacts(before) > 0, "the backup must have contacts in flight"
+            time.sleep(AFTERWARDS_S)
+        yield Saved(platform=before, backup=backup, began_ms=began_ms, ended_ms=ended_ms)
+
+
+def test_a_backup_with_contacts_in_flight_is_restored_on_an_empty_machine(saved: Saved, tmp_path: Path) -> None:
+    assert saved.backup.stat().st_mode & 0o077 == 0, "it holds secrets"
 
     with deployed("porchlight-after", tmp_path / "after") as after:
-        after.script("restore.sh", str(backup))
+        after.script("restore.sh", str(saved.backup))
         assert live_contacts(after) > 0
         assert CLEAN in settled_check(after)
         assert "completed" in after.tools("try")
-        same = (tmp_path / "before" / "secrets" / "key-pepper").read_text()
+        same = (saved.platform.state / "secrets" / "key-pepper").read_text()
         assert (tmp_path / "after" / "secrets" / "key-pepper").read_text() == same, "API keys stay good"
 
         with pytest.raises(AssertionError, match="is there already"):
-            after.script("restore.sh", str(backup))
+            after.script("restore.sh", str(saved.backup))
+
+
+def accepted(deployment: Deployment) -> set[str]:
+    """Every contact that intake knows."""
+    said = deployment.compose(
+        "exec", "-T", "postgres", "psql", "-U", "porchlight", "-d", "intake", "-Atc", "SELECT contact_id FROM contact"
+    )
+    return set(said.split())
+
+
+def test_postgresql_alone_is_lost_and_with_it_what_came_after_the_backup_and_nothing_else(saved: Saved) -> None:
+    platform = saved.platform
+    journals = sorted((platform.state / "journals").glob("*.jsonl"))
+    lines = [json.loads(line) for path in journals for line in path.read_text().splitlines()]
+    posted = {line["contact_id"]: line["at_ms"] for line in lines if line["what"] == "posted"}
+    platform.compose("stop", "intake", "router", "agent-presence", "reporting")
+    platform.compose("rm", "-fs", "postgres")
+    run(["docker", "volume", "rm", f"{platform.name}_postgres-data"], platform.environment)
+
+    platform.script("restore.sh", str(saved.backup))
+
+    lost = {contact: at_ms for contact, at_ms in posted.items() if contact not in accepted(platform)}
+    before = [contact for contact, at_ms in posted.items() if at_ms < saved.began_ms]
+    assert lost and len(before) > 20, f"{len(lost)} lost of {len(posted)}, {len(before)} before the backup"
+    assert min(lost.values()) >= saved.began_ms, "promised before the backup, and kept"
+    assert lost.keys() >= {contact for contact, at_ms in posted.items() if at_ms > saved.ended_ms}
+    for path in journals:  # what the clients know of the lost time is true, and is no longer the platform's
+        path.rename(path.with_suffix(".lost"))
+    assert CLEAN in settled_check(platform)
+    assert "completed" in platform.tools("try")
 
 
 def test_a_backup_that_postgresql_breaks_off_is_none(deployment: Deployment, tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.deployment import DEPLOY, Deployment, deployed, run
+from tests.support.deployment import DEPLOY, VERSION, Deployment, deployed, run
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = DEPLOY.parent
 SERVICES = ("intake", "router", "agent-presence", "reporting")
 NUMBERED = "deploy/embedded/pyproject.toml"
 """The file whose version is the release's."""
-VERSION = re.compile(r'^version = "(.*)"$', re.M)
+NUMBER = re.compile(r'^version = "(.*)"$', re.M)
 BUILD_TIMEOUT_S = 600
 
 
@@ -86,16 +86,15 @@ def git(*words: str) -> str:
 
 
 def version_of(text: str) -> str:
-    found = VERSION.search(text)
+    found = NUMBER.search(text)
     assert found, text
     return found[1]
 
 
 def previous_release() -> Release:
     """The newest tag but this version's; without one, the last commit before this version's number was given."""
-    here = version_of((ROOT / NUMBERED).read_text())
-    tags = [tag for tag in git("tag", "--merged", "HEAD", "--sort=-creatordate").split() if tag != f"v{here}"]
-    numbered = git("log", f'-Sversion = "{here}"', "--format=%H", "--", NUMBERED).split()
+    tags = [tag for tag in git("tag", "--merged", "HEAD", "--sort=-creatordate").split() if tag != f"v{VERSION}"]
+    numbered = git("log", f'-Sversion = "{VERSION}"', "--format=%H", "--", NUMBERED).split()
     commit = tags[0] if tags else f"{numbered[-1]}^" if numbered else "HEAD"
     return Release(commit=commit, version=version_of(git("show", f"{commit}:{NUMBERED}")))
 
@@ -104,7 +103,7 @@ def previous_release() -> Release:
 def previous(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, Release]]:
     """The previous release from its own files, two replicas of every service."""
     release = previous_release()
-    assert release.version != version_of((ROOT / NUMBERED).read_text()), "a release has a number of its own"
+    assert release.version != VERSION, "a release has a number of its own"
     tree = tmp_path_factory.mktemp("previous")
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", release.commit], capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
@@ -151,8 +150,7 @@ async def test_an_upgrade_and_the_way_back_answer_every_request_and_lose_nothing
     await asyncio.sleep(2)
     assert set(map(tuple, images_of(old).values())) == {(release.version,) * 2}
     await asyncio.to_thread(new.script, "upgrade.sh")
-    this = version_of((ROOT / NUMBERED).read_text())
-    assert set(map(tuple, images_of(new).values())) == {(this,) * 2}
+    assert set(map(tuple, images_of(new).values())) == {(VERSION,) * 2}
     assert "completed" in await asyncio.to_thread(new.tools, "try")
     await asyncio.to_thread(back.script, "upgrade.sh", "--back")
     assert set(map(tuple, images_of(back).values())) == {(release.version,) * 2}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from porchlight.processes import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UP_TIMEOUT_S = 600
+VERSION = version("porchlight-embedded")
+"""Of this tree's images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

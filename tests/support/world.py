@@ -204,7 +204,7 @@ def new_contact(key: str) -> NewContact:
         requirements=(),
         external_id=None,
         customer=None,
-        correlation_id="",
+        correlation_id="the-correlation",
     )
 
 

@@ -83,7 +83,7 @@ async def test_what_nobody_queued_is_submitted_again_and_again_until_somebody_do
         still_in_outbox = await reconciler.reconcile()
         await connection.execute("DELETE FROM outbox")  # acknowledged by Kafka, and lost by it
         repeated = await reconciler.reconcile()
-        key = await connection.fetchval("SELECT key FROM outbox")
+        key, correlation_id = await connection.fetchrow("SELECT key, correlation_id FROM outbox")
         await connection.execute("DELETE FROM outbox")
         too_soon = await reconciler.reconcile()
         clock.advance(4_000)
@@ -94,7 +94,7 @@ async def test_what_nobody_queued_is_submitted_again_and_again_until_somebody_do
         confirmed = await reconciler.reconcile()
 
     assert (in_time, still_in_outbox, repeated, too_soon, again, confirmed) == (0, 0, 1, 0, 1, 0)
-    assert key == contact_id
+    assert (key, correlation_id) == (contact_id, "the-correlation")
 
 
 async def test_a_cancellation_that_ended_nothing_is_repeated(world: World) -> None:
@@ -115,12 +115,12 @@ async def test_a_cancellation_that_ended_nothing_is_repeated(world: World) -> No
         await connection.execute("UPDATE contact SET state = 'queued'")
         clock.advance(4_000)
         repeated = await Reconciler(pool=world.pool, clock=clock, after_ms=3_000).reconcile()
-        kinds = [row["type"] for row in await connection.fetch("SELECT type FROM outbox")]
+        kinds = [tuple(row) for row in await connection.fetch("SELECT type, correlation_id FROM outbox")]
 
     assert first is not None and not isinstance(first, Refused)
     assert second is None
     assert isinstance(stranger, Refused) and stranger.reason == "not_found"
-    assert (repeated, kinds) == (1, ["contact.cancel_requested"])
+    assert (repeated, kinds) == (1, [("contact.cancel_requested", "the-correlation")])
 
 
 async def test_with_the_database_away_nothing_is_promised(world: World) -> None:

@@ -75,7 +75,7 @@ async def migrate_databases(home: Home) -> None:
 async def make_topics(home: Home, *, replication: int) -> list[str]:
     """The catalogue's topics; returns those that were missing. `Trouble` when Kafka is away or has them otherwise."""
     running = home.running()
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + float(os.environ.get("PORCHLIGHT_WAIT_S", WAIT_S))
     while True:
         try:
             return await create_topics(

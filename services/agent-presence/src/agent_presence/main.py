@@ -16,12 +16,12 @@ from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine, open_pool
+from common.runtime.database_probe import DatabaseProbe
 from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
-from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
 
@@ -48,7 +48,9 @@ async def _main(settings: Settings) -> None:
         publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
-        schema = SchemaProbe(pool, prefix="AGENT_PRESENCE_", wants=SCHEMA)
+        probe = DatabaseProbe(
+            pool, prefix="AGENT_PRESENCE_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s
+        )
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
         outbox = Outbox(pool=pool, publisher=publisher, producer="agent-presence", topic_prefix=settings.topic_prefix)
@@ -59,7 +61,7 @@ async def _main(settings: Settings) -> None:
         sweeper = Sweeper(sessions, relay=outbox, lease_s=settings.lease_s, every_s=settings.sweep_every_s)
 
         async def ready() -> dict[str, str]:
-            if why := await schema.trouble():
+            if why := await probe.trouble():
                 return {"database": why}
             if not tail.loaded:
                 return {"inboxes": "not loaded yet: is AGENT_PRESENCE_KAFKA_BOOTSTRAP right and Kafka up?"}
@@ -107,7 +109,7 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
-            gate=schema.wait,
+            gate=probe.wait,
             background=[outbox.run, tail.run, follower.run, sweeper.run, wake_on_stop],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,

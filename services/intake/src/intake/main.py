@@ -5,12 +5,12 @@ from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_pool
+from common.runtime.database_probe import DatabaseProbe
 from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
-from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
 from intake.adapters.catalogue import ApiKeys, PostgresCatalogue
@@ -42,7 +42,7 @@ async def _main(settings: Settings) -> None:
         publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
-        schema = SchemaProbe(pool, prefix="INTAKE_", wants=SCHEMA)
+        probe = DatabaseProbe(pool, prefix="INTAKE_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s)
         outbox = Outbox(pool=pool, publisher=publisher, producer="intake", topic_prefix=settings.topic_prefix)
         follower = Follower(
             name="intake",
@@ -54,7 +54,7 @@ async def _main(settings: Settings) -> None:
         reconciler = Reconciler(pool=pool, clock=clock, after_ms=settings.reconcile_after_ms)
 
         async def ready() -> dict[str, str]:
-            why = await schema.trouble()
+            why = await probe.trouble()
             return {"database": why} if why else {}
 
         running = lifecycle.Running()
@@ -81,7 +81,7 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
-            gate=schema.wait,
+            gate=probe.wait,
             background=[outbox.run, follower.run, reconciler.run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,

@@ -37,13 +37,13 @@ def submission(
     )
 
 
-def callback(*, contact_id: str, pool: str, not_before_ms: int | None, at_ms: int) -> OutboxRow:
+def callback(*, contact_id: str, pool: str, not_before_ms: int | None, at_ms: int, correlation_id: str) -> OutboxRow:
     """The fact that the customer would rather be called back."""
     fact = CallbackRequested(contact_id=contact_id, pool=pool, requested_at_ms=at_ms, not_before_ms=not_before_ms)
-    return outbox_row(fact, topic=CONTACTS.name, partition=shard_of(pool), key=contact_id, at_ms=at_ms)
+    return _about_contact(fact, at_ms=at_ms, correlation_id=correlation_id)
 
 
-def cancellation(*, contact_id: str, pool: str, reason: str, at_ms: int) -> OutboxRow:
+def cancellation(*, contact_id: str, pool: str, reason: str, at_ms: int, correlation_id: str) -> OutboxRow:
     """The fact that somebody asked for the end of the contact."""
     fact = CancelRequested(
         contact_id=contact_id,
@@ -51,4 +51,15 @@ def cancellation(*, contact_id: str, pool: str, reason: str, at_ms: int) -> Outb
         reason=reason,  # type: ignore[arg-type] # checked at the border
         requested_at_ms=at_ms,
     )
-    return outbox_row(fact, topic=CONTACTS.name, partition=shard_of(pool), key=contact_id, at_ms=at_ms)
+    return _about_contact(fact, at_ms=at_ms, correlation_id=correlation_id)
+
+
+def _about_contact(fact: CallbackRequested | CancelRequested, *, at_ms: int, correlation_id: str) -> OutboxRow:
+    return outbox_row(
+        fact,
+        topic=CONTACTS.name,
+        partition=shard_of(fact.pool),
+        key=fact.contact_id,
+        at_ms=at_ms,
+        correlation_id=correlation_id,
+    )

@@ -5,11 +5,11 @@ from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine, open_pool
+from common.runtime.database_probe import DatabaseProbe
 from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus
 from common.runtime.logging import configure_logging
-from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing
 from reporting.adapters.figures import Figures
@@ -36,7 +36,9 @@ async def _main(settings: Settings) -> None:
         name = f"reporting-{settings.instance}"
         pool = await open_pool(dsn, name=name, size=1)
         stack.push_async_callback(pool.close)
-        schema = SchemaProbe(pool, prefix="REPORTING_", wants=SCHEMA)
+        probe = DatabaseProbe(
+            pool, prefix="REPORTING_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s
+        )
         engine = open_engine(dsn, name=name, size=4)
         stack.push_async_callback(engine.dispose)
         follower = Follower(
@@ -48,7 +50,7 @@ async def _main(settings: Settings) -> None:
         )
 
         async def ready() -> dict[str, str]:
-            why = await schema.trouble()
+            why = await probe.trouble()
             return {"database": why} if why else {}
 
         figures = Figures(engine)
@@ -69,7 +71,7 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
-            gate=schema.wait,
+            gate=probe.wait,
             background=[follower.run, Sampler(figures, clock).run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,

@@ -8,12 +8,12 @@ from common.runtime import lifecycle
 from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock, monotonic_s, new_id
 from common.runtime.database import open_engine, open_pool
+from common.runtime.database_probe import DatabaseProbe
 from common.runtime.following import Follower
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox
-from common.runtime.schema import SchemaProbe
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
 from router.adapters.leases import Leases
@@ -56,7 +56,7 @@ async def _main(settings: Settings) -> None:
         publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=2)
         stack.push_async_callback(pool.close)
-        schema = SchemaProbe(pool, prefix="ROUTER_", wants=SCHEMA)
+        probe = DatabaseProbe(pool, prefix="ROUTER_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s)
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
         outbox = Outbox(pool=pool, publisher=publisher, producer="router", topic_prefix=settings.topic_prefix)
@@ -102,9 +102,10 @@ async def _main(settings: Settings) -> None:
         REGISTRY.register(StateFigures(reigns.shards, clock))
 
         async def ready() -> dict[str, str]:
-            if monotonic_s() - reigns.looked_at_s <= LOOK_AGE_MAX_S:
-                return {}
-            return {"database": await schema.trouble() or "the leases were not seen lately"}
+            why = await probe.trouble()
+            if not why and monotonic_s() - reigns.looked_at_s > LOOK_AGE_MAX_S:
+                why = "the leases were not seen lately"
+            return {"database": why} if why else {}
 
         running = lifecycle.Running()
         app = make_app(title="Porchlight router", description="Queues and their state.", running=running, ready=ready)
@@ -126,7 +127,7 @@ async def _main(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             running=running,
-            gate=schema.wait,
+            gate=probe.wait,
             background=[reigns.run, outbox.run, follower.run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,

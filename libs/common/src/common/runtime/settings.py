@@ -20,7 +20,8 @@ SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
 
 
 class ServiceSettings(BaseSettings):
-    """Settings of any service. `drain_s`: how long a stopping instance is not ready and still answers."""
+    """Settings of any service. `clock_skew_max_s`: how far our clock may be from the database's; beyond it the service is not
+    ready, because the waits that it tells would be wrong. `drain_s`: how long a stopping instance is not ready and still answers."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
@@ -40,6 +41,7 @@ class ServiceSettings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     traces_url: str = Field("", description="An OTLP/HTTP receiver; empty: no traces.")
     traces_share: float = Field(1.0, ge=0, le=1)
+    clock_skew_max_s: float = Field(60.0, ge=1, le=3_600)
     drain_s: float = Field(0.0, ge=0, le=30)
     stop_timeout_s: float = Field(8.0, gt=0, le=60)
 

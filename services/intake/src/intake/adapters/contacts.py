@@ -13,18 +13,18 @@ from intake.translate import callback, cancellation
 ACCEPT = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-                       $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[])
+                       $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $20::text[])
     AS t(client_id, key, body_hash, contact_id, pool, queue, channel, priority, requirements, external_id, customer, at_ms,
-         routing)
+         routing, correlation_id)
 ), fresh AS (
   INSERT INTO idempotency_key (client_id, key, body_hash, contact_id, at_ms)
   SELECT client_id, key, body_hash, contact_id, at_ms FROM given ORDER BY client_id, key
   ON CONFLICT DO NOTHING RETURNING contact_id
 ), accepted AS (
   INSERT INTO contact (contact_id, client_id, pool, queue, channel, priority, requirements, external_id, accepted_at_ms,
-                       state_at_ms, routing)
+                       state_at_ms, routing, correlation_id)
   SELECT contact_id, client_id, pool, queue, channel, priority, requirements::jsonb, external_id, at_ms, at_ms,
-         routing::jsonb
+         routing::jsonb, correlation_id
     FROM given JOIN fresh USING (contact_id)
 ), kept_apart AS (
   INSERT INTO personal (contact_id, customer)
@@ -45,7 +45,7 @@ SELECT k.client_id, k.key, k.body_hash, c.contact_id, c.queue, c.channel, c.prio
 CANCEL = """
 UPDATE contact SET cancel_reason = $3, cancel_at_ms = $4, repeated_at_ms = $4
  WHERE contact_id = $1 AND client_id = $2 AND cancel_at_ms IS NULL AND state <> ALL($5::text[])
-RETURNING pool
+RETURNING pool, correlation_id
 """
 LAST_AGENT = """
 SELECT agent_id FROM contact WHERE client_id = $1 AND routing ? 'customer' AND routing->>'customer' = $2
@@ -82,7 +82,7 @@ class PostgresContacts:
         """The holder check is inside the statement."""
         async with borrowed(self._pool) as connection, connection.transaction():
             found = await connection.fetchrow(
-                "SELECT pool, state FROM contact WHERE contact_id = $1 AND client_id = $2 FOR UPDATE",
+                "SELECT pool, state, correlation_id FROM contact WHERE contact_id = $1 AND client_id = $2 FOR UPDATE",
                 contact_id,
                 client_id,
             )
@@ -90,7 +90,13 @@ class PostgresContacts:
                 return Refused(reason=Refusal.NOT_FOUND, detail="There is no such contact of yours.")
             if found["state"] in OVER:
                 return Refused(reason=Refusal.CONTACT_OVER, detail=f"The contact is in state {found['state']}.")
-            row = callback(contact_id=contact_id, pool=found["pool"], not_before_ms=not_before_ms, at_ms=at_ms)
+            row = callback(
+                contact_id=contact_id,
+                pool=found["pool"],
+                not_before_ms=not_before_ms,
+                at_ms=at_ms,
+                correlation_id=found["correlation_id"],
+            )
             await insert(connection, [row])
             return row
 
@@ -102,9 +108,9 @@ class PostgresContacts:
     async def cancel(self, *, contact_id: str, client_id: str, reason: str, at_ms: int) -> OutboxRow | Refused | None:
         """The holder check and the change are one statement."""
         async with borrowed(self._pool) as connection, connection.transaction():
-            pool = await connection.fetchval(CANCEL, contact_id, client_id, reason, at_ms, sorted(OVER))
-            if pool is not None:
-                row = cancellation(contact_id=contact_id, pool=pool, reason=reason, at_ms=at_ms)
+            found = await connection.fetchrow(CANCEL, contact_id, client_id, reason, at_ms, sorted(OVER))
+            if found is not None:
+                row = cancellation(contact_id=contact_id, reason=reason, at_ms=at_ms, **found)
                 await insert(connection, [row])
                 return row
             state = await connection.fetchval(

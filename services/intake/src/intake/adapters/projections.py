@@ -21,14 +21,15 @@ RECONCILE_MAX = 500
 """Contacts repeated at one go; the rest waits for the next one."""
 
 UNCONFIRMED = """
-SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_at_ms, routing::text
+SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_at_ms, routing::text,
+       correlation_id
   FROM contact c
  WHERE state = 'accepted' AND accepted_at_ms < $1 AND repeated_at_ms < $1
    AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY accepted_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 LEAVING = """
-SELECT contact_id, pool, cancel_reason FROM contact c
+SELECT contact_id, pool, cancel_reason, correlation_id FROM contact c
  WHERE cancel_at_ms IS NOT NULL AND state IN ('accepted', 'scheduled', 'queued', 'offered', 'assigned', 'paused', 'link_lost')
    AND cancel_at_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY cancel_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -93,7 +94,13 @@ class Reconciler:
         async with borrowed(self._pool) as connection, connection.transaction():
             rows = [_resubmission(dict(r)) for r in await connection.fetch(UNCONFIRMED, before_ms, RECONCILE_MAX)]
             rows += [
-                cancellation(contact_id=r["contact_id"], pool=r["pool"], reason=r["cancel_reason"], at_ms=now_ms)
+                cancellation(
+                    contact_id=r["contact_id"],
+                    pool=r["pool"],
+                    reason=r["cancel_reason"],
+                    at_ms=now_ms,
+                    correlation_id=r["correlation_id"],
+                )
                 for r in await connection.fetch(LEAVING, before_ms, RECONCILE_MAX)
             ]
             if rows:
@@ -118,4 +125,10 @@ def _resubmission(row: dict[str, object]) -> OutboxRow:
     )
     pairs = msgspec.json.decode(str(row["requirements"]), type=tuple[tuple[str, int], ...])
     wishes = msgspec.json.decode(str(row["routing"]), type=Wishes)
-    return submission(receipt, pool=str(row["pool"]), requirements=pairs, correlation_id="", wishes=wishes)
+    return submission(
+        receipt,
+        pool=str(row["pool"]),
+        requirements=pairs,
+        correlation_id=str(row["correlation_id"]),
+        wishes=wishes,
+    )

@@ -1,4 +1,4 @@
-"""Whether a service and its database fit together, in words that name the setting and the way out.
+"""Whether a service and its database fit together, clocks included, in words that name the setting and the way out.
 
 Each migration says with which older code it still works (`works_with`), so that a schema may be newer than the code by
 what was only added: that is how an upgrade rolls.
@@ -10,22 +10,32 @@ import asyncpg
 import structlog
 
 from common.runtime import metrics
+from common.runtime.clock import Clock
 from common.runtime.database import AWAY, Pool
 
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
+LOOK = """
+SELECT version_num, (SELECT revision FROM schema_floor), (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+  FROM alembic_version
+"""
 SAY_EVERY = 10
 """A service that waits says so at every so many looks."""
 
 
-class SchemaProbe:
-    """Looks at the database of one service. `prefix`: of its settings; `wants`: the revision its code was written for."""
+class DatabaseProbe:
+    """Looks at the database of one service. `prefix`: of its settings; `wants`: the revision its code was written for.
 
-    def __init__(self, pool: Pool, *, prefix: str, wants: str) -> None:
+    `skew_max_s`: how far `clock`, by which waits and hours are told, may be from the database's.
+    """
+
+    def __init__(self, pool: Pool, *, prefix: str, wants: str, clock: Clock, skew_max_s: float) -> None:
         self._pool = pool
         self._prefix = prefix
         self._wants = wants
+        self._clock = clock
+        self._skew_max_s = skew_max_s
 
     async def trouble(self) -> str:
         """What is wrong; empty when the service can work."""
@@ -36,8 +46,8 @@ class SchemaProbe:
     async def _look(self) -> str:
         try:
             async with self._pool.acquire(timeout=2) as connection:
-                found = await connection.fetchval("SELECT version_num FROM alembic_version")
-                floor = await connection.fetchval("SELECT revision FROM schema_floor")
+                row = await connection.fetchrow(LOOK)
+                now_ms = self._clock.now_ms()
         except asyncpg.InvalidAuthorizationSpecificationError:
             return f"the server refuses the role or its password: see {self._prefix}DATABASE_PASSWORD"
         except asyncpg.InvalidCatalogNameError:
@@ -46,11 +56,23 @@ class SchemaProbe:
             return "the database is empty or older than this release: run the migrate job"
         except AWAY as why:
             return f"not reachable ({type(why).__name__}): is {self._prefix}DATABASE_URL right and the server up?"
-        if found is None or found < self._wants:
+        found, floor, theirs_ms = row if row is not None else (None, None, now_ms)
+        return self._judge_schema(found, floor) or self._judge_clock((now_ms - theirs_ms) / 1000)
+
+    def _judge_schema(self, found: str | None, floor: str | None) -> str:
+        if found is None or floor is None or found < self._wants:
             return f"its schema is {found}, this release needs {self._wants}: run the migrate job of this release"
         if floor > self._wants:
             return f"its schema is {found} and works with code of {floor} on; this is {self._wants}: deploy a newer release"
         return ""
+
+    def _judge_clock(self, skew_s: float) -> str:
+        if abs(skew_s) <= self._skew_max_s:
+            return ""
+        return (
+            f"this clock is {skew_s:+.0f} s off the database's, {self._prefix}CLOCK_SKEW_MAX_S is {self._skew_max_s:g}:"
+            " run NTP on both machines, then restart this service"
+        )
 
     async def wait(self) -> None:
         """Return when the service can work; until then say now and then why it cannot."""
