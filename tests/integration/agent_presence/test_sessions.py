@@ -1,5 +1,6 @@
 """Sessions, leases and commands on real PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -8,7 +9,8 @@ import pytest
 from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.domain import Command, Kept
 from common.runtime.clock import SystemClock
-from common.runtime.database import Pool, open_pool
+from common.runtime.database import Pool, borrowed, open_pool
+from common.runtime.failures import Retryable
 from tests.integration.conftest import Place
 
 CONTACT = "00000000-0000-7000-8000-000000000001"
@@ -132,3 +134,25 @@ async def test_a_command_of_a_session_that_is_over_is_not_kept(pool: Pool) -> No
 
     assert [what for what, _, _ in kept] == [Kept.SESSION_OVER, Kept.FRESH]
     assert await pool.fetchval("SELECT count(*) FROM command") == 1
+
+
+async def test_rows_that_a_dead_instance_still_holds_are_waited_for_and_tried_again(pool: Pool) -> None:
+    table = sessions(pool)
+    await table.sign_in("ann", "available")
+    await pool.execute("UPDATE session SET lease_expires_at = now() - interval '1 second'")
+
+    async with pool.acquire() as dead, dead.transaction():
+        await dead.execute("UPDATE session SET link_score = 1")  # and never a word more
+        with pytest.raises(Retryable, match="LockNotAvailable"):
+            await table.expire()
+
+    assert [row.type for row in await table.expire()] == ["agent.session_ended"]
+
+
+async def test_a_transaction_that_stood_still_too_long_is_begun_again(pool: Pool) -> None:
+    with pytest.raises(Retryable):
+        async with borrowed(pool) as connection, connection.transaction():
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+            await connection.execute("SELECT 1")
+            await asyncio.sleep(0.3)
+            await connection.execute("SELECT 1")

@@ -28,11 +28,14 @@ AWAY = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """What asyncpg raises when the database is away, going down, full, does not know us (yet), or asks for the same again.
 
 `InternalClientError` belongs here: a connection that breaks while a statement is being prepared says "another operation is
-in progress" to whoever asks next.
+in progress" to whoever asks next. `LockNotAvailableError`: an instance that died with its machine holds its rows for
+up to five seconds, longer than anybody waits for a lock.
 """
 
 
