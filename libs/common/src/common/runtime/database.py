@@ -1,11 +1,13 @@
 """PostgreSQL: raw asyncpg where it is hot, SQLAlchemy Core for the rest."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from common.runtime.failures import Retryable
 
@@ -114,3 +116,32 @@ def open_engine(dsn: str, *, name: str, size: int) -> AsyncEngine:
         pool_timeout=ACQUIRE_TIMEOUT_S,
         pool_pre_ping=True,
     )
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the engine to read with. Raises `Retryable` when the database is away or the pool stays empty."""
+    with _world_is_retryable():
+        async with engine.connect() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the engine, committed when the block ends. Raises `Retryable` as `reading` does."""
+    with _world_is_retryable():
+        async with engine.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _world_is_retryable() -> Iterator[None]:
+    try:
+        yield
+    except (*AWAY, PoolTimeout) as why:
+        raise Retryable(f"database: {why!r}") from why
+    except DBAPIError as why:
+        cause = why.orig.__cause__ if why.orig is not None else None
+        if isinstance(cause, AWAY):
+            raise Retryable(f"database: {cause!r}") from why
+        raise

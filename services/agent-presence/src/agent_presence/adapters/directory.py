@@ -12,6 +12,7 @@ from common.contracts.config import SkillDefined
 from common.contracts.topics import CONFIG
 from common.runtime.audit import audited
 from common.runtime.clock import Clock
+from common.runtime.database import reading, writing
 from common.runtime.outbox import OutboxRow, outbox_row
 
 metadata = sa.MetaData()
@@ -55,7 +56,7 @@ class Directory:
             .on_conflict_do_update(index_elements=["skill"], set_={"version": skill_table.c.version + 1})
             .returning(skill_table.c.version)
         )
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             version = (await connection.execute(statement)).scalar_one()
             event = outbox_row(
                 SkillDefined(skill=skill, version=version),
@@ -72,7 +73,7 @@ class Directory:
 
     async def skills(self) -> list[str]:
         """Every skill."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return list((await connection.execute(sa.select(skill_table.c.skill).order_by("skill"))).scalars())
 
     async def put_agent(self, profile: Profile, *, actor: str) -> str | None:
@@ -101,7 +102,7 @@ class Directory:
             )
             .returning(agent_table.c.agent_id)
         )
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             done = (await connection.execute(statement)).scalar_one_or_none()
             if done is not None:
                 detail = msgspec.json.encode(changes).decode()
@@ -111,7 +112,7 @@ class Directory:
     async def put_limits(self, agent_id: str, limits: dict[str, Any], *, actor: str) -> bool:
         """Breaks, shift and hours of an agent; False when there is no such agent."""
         statement = sa.update(agent_table).where(agent_table.c.agent_id == agent_id).values(limits=limits)
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             done = bool((await connection.execute(statement)).rowcount)
             if done:
                 await connection.execute(audited(actor, "limits.put", agent_id, msgspec.json.encode(limits).decode()))
@@ -119,13 +120,13 @@ class Directory:
 
     async def get_agent(self, agent_id: str) -> dict[str, Any] | None:
         """An agent and its presence."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = await _agents(connection, agent_table.c.agent_id == agent_id, limit=1)
         return rows[0] if rows else None
 
     async def list_agents(self, *, after: str, limit: int) -> list[dict[str, Any]]:
         """Agents in the order of their ids."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return await _agents(connection, agent_table.c.agent_id > after, limit=limit)
 
 

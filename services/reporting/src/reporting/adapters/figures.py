@@ -5,6 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from common.runtime.database import reading
+
 FORMULAS = {
     "service_level": "sl.1: answered within the threshold / (answered + abandoned)",
     "asa": "asa.1: mean of (first answer - acceptance) over answered contacts",
@@ -69,7 +71,7 @@ class Figures:
 
     async def summary(self, queue: str, *, from_ms: int, to_ms: int, now_ms: int) -> dict[str, Any] | None:
         """Figures of the contacts that a queue got in an interval; None for a queue that nobody defined."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             known = (
                 await connection.execute(
                     sa.text("SELECT pool, service_level_ms FROM queue WHERE queue_id = :queue"),
@@ -103,7 +105,7 @@ class Figures:
     async def journey(self, contact_id: str) -> dict[str, Any] | None:
         """Everything that happened to a contact, in order; None for one that nobody heard of."""
         given = {"id": contact_id}
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             submission = await _rows(connection, "SELECT * FROM submission WHERE contact_id = :id", given)
             contact = await _rows(connection, "SELECT * FROM contact WHERE contact_id = :id", given)
             steps = await _rows(
@@ -120,7 +122,7 @@ class Figures:
 
     async def by_queue(self, *, from_ms: int) -> tuple[list[dict[str, Any]], int]:
         """Counts, service level and mean wait of all queues since `from_ms`, by one pass over their contacts."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = [dict(r) for r in (await connection.execute(BY_QUEUE, {"from_ms": from_ms})).mappings()]
             as_of_ms = (await connection.execute(AS_OF)).scalar_one()
         for row in rows:
@@ -131,7 +133,7 @@ class Figures:
 
     async def status(self, *, from_ms: int) -> tuple[list[dict[str, Any]], int]:
         """All queues at a glance, and up to when the facts are in."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = [dict(r) for r in (await connection.execute(STATUS, {"from_ms": from_ms})).mappings()]
             return rows, (await connection.execute(AS_OF)).scalar_one()
 

@@ -3,10 +3,9 @@
 import asyncio
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from common.runtime.clock import Clock
-from common.runtime.database import AWAY
+from common.runtime.failures import Retryable
 from reporting import metrics
 from reporting.adapters.figures import Figures
 
@@ -28,8 +27,8 @@ class Sampler:
         while True:
             try:
                 await self.sample()
-            except (DBAPIError, *AWAY) as why:
-                log.warning("figures_not_sampled", why=repr(why))
+            except Retryable as why:
+                log.warning("figures_not_sampled", why=str(why))
             await asyncio.sleep(EVERY_S)
 
     async def sample(self) -> None:

@@ -13,6 +13,7 @@ from common.contracts.policies import QueuePolicy
 from common.contracts.topics import CONFIG, shard_of
 from common.runtime.audit import audited
 from common.runtime.clock import Clock
+from common.runtime.database import reading, writing
 from common.runtime.outbox import OutboxRow, outbox_row
 
 metadata = sa.MetaData()
@@ -64,7 +65,7 @@ class Queues:
             )
             .returning(*queue.c)
         )
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             stored = (await connection.execute(statement)).mappings().one_or_none()
             if stored is None:
                 return None
@@ -84,14 +85,14 @@ class Queues:
 
     async def known(self, pool: str) -> tuple[set[str], dict[str, QueuePolicy]]:
         """Every skill, and the policies of the pool's queues."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             skills = set((await connection.execute(sa.select(skill.c.skill))).scalars())
             rows = await connection.execute(sa.select(queue.c.queue_id, queue.c.policy).where(queue.c.pool == pool))
             return skills, {row[0]: msgspec.convert(row[1], QueuePolicy) for row in rows}
 
     async def get(self, queue_id: str) -> tuple[QueueDefined, dict[str, int]] | None:
         """A queue, and how many live contacts it has by state."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             found = await connection.execute(sa.select(queue).where(queue.c.queue_id == queue_id))
             row = found.mappings().one_or_none()
             if row is None:
@@ -105,7 +106,7 @@ class Queues:
 
     async def list_all(self, *, after: str, limit: int) -> list[QueueDefined]:
         """Queues in the order of their ids."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = await connection.execute(
                 sa.select(queue).where(queue.c.queue_id > after).order_by(queue.c.queue_id).limit(limit)
             )
