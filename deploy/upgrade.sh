@@ -15,8 +15,8 @@ for file in "$@"; do files="$files -f $file"; done
 {
   [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || [ -n "$back" ] || docker compose $files build -q
   if [ -z "$back" ]; then # the older code goes on with the newer schema: see works_with in the migrations
-    docker compose $files run --rm -T migrate
-    docker compose $files run --rm -T topics
+    docker compose $files run --rm --no-deps -T migrate
+    docker compose $files run --rm --no-deps -T topics
   fi
   for service in intake router agent-presence reporting; do
     old=$(docker compose $files ps -q "$service")

@@ -13,7 +13,7 @@ from tests.support.deployment import DEPLOY, Deployment
 from tests.support.observability import metric_names, panels, rules
 
 pytestmark = pytest.mark.timeout(600)
-FLOW_S = 100.0
+FLOW_S = 75.0
 """Two scrapes of every window and some contacts of every kind."""
 
 

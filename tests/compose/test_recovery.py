@@ -77,6 +77,23 @@ def test_a_backup_with_contacts_in_flight_is_restored_on_an_empty_machine(saved:
             after.script("restore.sh", str(saved.backup))
 
 
+def test_kafka_alone_is_lost_and_nothing_with_it(saved: Saved) -> None:
+    platform = saved.platform
+    platform.compose("stop", "intake", "router", "agent-presence", "reporting")
+    assert live_contacts(platform) > 0
+    platform.compose("rm", "-fs", "kafka")
+    run(["docker", "volume", "rm", f"{platform.name}_kafka-data"], platform.environment)
+
+    platform.compose("up", "-d", "kafka")
+    platform.wait_healthy("kafka")
+    said = platform.tools("deployed", "reconcile")
+    assert "reads from the beginning" in said
+    platform.up()
+
+    assert CLEAN in settled_check(platform), "with the journals of the clients: every promise is kept"
+    assert "completed" in platform.tools("try")
+
+
 def accepted(deployment: Deployment) -> set[str]:
     """Every contact that intake knows."""
     said = deployment.compose(
@@ -129,27 +146,6 @@ def test_a_damaged_backup_is_refused_and_nothing_is_made(tmp_path: Path) -> None
         with pytest.raises(AssertionError, match="is damaged"):
             nothing.script("restore.sh", str(tmp_path / "damaged.tar"))
         assert "porchlight-damaged" not in run(["docker", "volume", "ls", "-q"], nothing.environment)
-
-
-def test_kafka_alone_is_lost_and_nothing_with_it(images: None, tmp_path: Path) -> None:
-    with deployed("porchlight-kafka", tmp_path) as platform:
-        platform.up()
-        with platform.playing("replay", "--speed", "300"):
-            time.sleep(FLOW_S)
-        platform.compose("stop", "intake", "router", "agent-presence", "reporting")
-        in_flight = live_contacts(platform)
-        platform.compose("rm", "-fs", "kafka")
-        run(["docker", "volume", "rm", "porchlight-kafka_kafka-data"], platform.environment)
-        assert in_flight > 0
-
-        platform.compose("up", "-d", "kafka")
-        platform.wait_healthy("kafka")
-        said = platform.tools("deployed", "reconcile")
-        assert "reads from the beginning" in said
-        platform.up()
-
-        assert CLEAN in settled_check(platform), "with the journals of the clients: every promise is kept"
-        assert "completed" in platform.tools("try")
 
 
 def test_nobody_reconciles_under_services_at_work(deployment: Deployment) -> None:

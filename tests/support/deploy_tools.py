@@ -37,6 +37,7 @@ def checks() -> list[tuple[str, tuple[str, ...]]]:
         ("promtool", ("test", "rules", "observability/rules_test.yml")),
         ("docker-compose", (*compose, "--profile", "*", "config", "-q")),
         ("docker-compose", (*compose, "-f", "compose.cluster.yaml", "--profile", "*", "config", "-q")),
+        ("docker-compose", (*compose, "-f", "compose.external-kafka.yaml", "config", "-q")),
     ]
     required = os.environ.get("PORCHLIGHT_TEST_TOOLS") == "required"
     return [(name, words) for name, words in wanted if required or find(name)]
@@ -46,6 +47,13 @@ def run(name: str, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """Run it in `deploy/`."""
     program = find(name)
     assert program, f"{name} is not here: `make deploy-tools`, or install it"
+    settings = {"KAFKA_CA": "ca.pem", "KAFKA_USERNAME": "somebody"}  # which a Kafka elsewhere asks for
     return subprocess.run(
-        [program, *words], cwd=ROOT / "deploy", capture_output=True, text=True, timeout=60, check=False
+        [program, *words],
+        cwd=ROOT / "deploy",
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
