@@ -24,6 +24,8 @@ NUMBERED = "deploy/embedded/pyproject.toml"
 """The file whose version is the release's."""
 NUMBER = re.compile(r'^version = "(.*)"$', re.M)
 BUILD_TIMEOUT_S = 600
+CENTRE = '[queues.rolling]\npool = "rolling"\n'
+"""A queue for the load alone: nobody answers it, and it is in nobody's way."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,10 @@ class Asking:
         admin = {"Authorization": f"Bearer {self.token}"}
         asked = {
             "post": client.post(
-                "/v1/contacts", json={"queue": "porch", "channel": "email"}, headers={**key, "Idempotency-Key": name}
+                "/v1/contacts", json={"queue": "rolling", "channel": "email"}, headers={**key, "Idempotency-Key": name}
             ),
             "status page": client.get("/"),
-            "queue": client.get("/v1/queues/porch", headers=admin),
+            "queue": client.get("/v1/queues/rolling", headers=admin),
             "agent": client.get("/v1/agents/ann", headers=admin),
         }
         for what, request in asked.items():
@@ -119,6 +121,8 @@ def previous(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found.compose("up", "-d", "--no-recreate", *scale)
         found.wait_healthy(*SERVICES)
         found.tools("try")
+        (found.state / "rolling.toml").write_text(CENTRE)
+        found.tools("apply", "/porchlight/rolling.toml")
         if not (DEPLOY / ".env").exists():
             shutil.copy(tree / "deploy" / ".env", DEPLOY)
         yield found, release
