@@ -4,10 +4,13 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from common.runtime.http import Edge
+from common.runtime.http import Edge, make_app
+from common.runtime.lifecycle import Running
+from common.runtime.metrics import requests
 
 
 async def cut_off(*, after: list[Message]) -> list[Message]:
@@ -46,3 +49,24 @@ async def test_an_answer_that_had_begun_is_left_as_it_is() -> None:
     begun: Message = {"type": "http.response.start", "status": 200, "headers": []}
 
     assert [message["type"] for message in await cut_off(after=[begun])] == ["http.response.start"]
+
+
+async def test_a_mistake_of_ours_is_answered_with_its_correlation_id_and_counted() -> None:
+    async def ready() -> dict[str, str]:
+        return {}
+
+    app = make_app(title="t", description="", running=Running(), ready=ready)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    counted = requests.labels("GET", "/broken", "500")
+    before = counted._value.get()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        answer = await client.get("/broken", headers={"X-Correlation-Id": "call-9"})
+
+    assert (answer.status_code, answer.headers["x-correlation-id"]) == (500, "call-9")
+    assert answer.json()["type"] == "urn:porchlight:problem:our-mistake"
+    assert counted._value.get() == before + 1

@@ -46,6 +46,13 @@ def record(event_id: str = "e1", correlation_id: str = "call-7") -> Outgoing:
     return outgoing("contacts.v1", 0, envelope, fact)
 
 
+def asked(method: str, route: str, *, correlation_id: str, traceparent: str = "", status: int = 200) -> None:
+    """A request that came and was answered."""
+    about = {"method": method, "correlation_id": correlation_id, "traceparent": traceparent}
+    with tracing.request(about):
+        about |= {"route": route, "status": status}
+
+
 def read(published: Outgoing) -> Incoming:
     return incoming(published.topic, published.partition, 0, published.headers, published.value)
 
@@ -78,8 +85,7 @@ def test_a_callers_trace_goes_on_when_its_header_is_whole(header: str, correlati
 
 async def test_command_published_fact_and_applied_fact_are_parent_and_child(kept: Kept) -> None:
     kafka = Kafka()
-    with tracing.request("POST", correlation_id="call-7", traceparent="", is_command=True) as about:
-        about |= {"route": "/v1/contacts", "status": 202}
+    asked("POST", "/v1/contacts", correlation_id="call-7")
     await tracing.traced(kafka).publish([record()])
     with tracing.applying("router", [read(kafka.records[0])]):
         pass
@@ -131,8 +137,7 @@ async def test_a_fact_that_nobody_commanded_is_published_as_it_is(kept: Kept) ->
 def test_reads_are_children_of_their_caller_and_probes_are_no_spans(kept: Kept) -> None:
     trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     for route in ("/v1/contacts/{contact_id}", "/v1/contacts/{contact_id}", "/readyz"):
-        with tracing.request("GET", correlation_id=trace, traceparent=f"00-{trace}-{parent}-01", is_command=False) as a:
-            a |= {"route": route, "status": 200}
+        asked("GET", route, correlation_id=trace, traceparent=f"00-{trace}-{parent}-01")
 
     assert [span["parent"] for span in kept.spans] == [int(parent, 16)] * 2
     assert len({span["me"] for span in kept.spans}) == 2, "two reads are two spans"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import fastapi_swagger
 import structlog
@@ -23,7 +24,6 @@ from common.runtime.lifecycle import Running
 
 BODY_BYTES_MAX = 65_536
 CORRELATION_CHARS_MAX = 64
-READ_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 CREDENTIAL = HTTPBearer(auto_error=False, description="An integration's API key, or a person's token.")
 """Names the scheme in the API pages; the credential itself is checked by each operation."""
@@ -127,8 +127,12 @@ async def _retryable(_request: Request, error: Exception) -> Response:
     return problems.answer(problems.TRY_AGAIN, "Something that we depend on is away.")
 
 
-async def _our_mistake(_request: Request, _error: Exception) -> Response:
-    return problems.answer(problems.OUR_MISTAKE, "The request met a mistake of ours; nothing is known of its effect.")
+async def _our_mistake(request: Request, _error: Exception) -> Response:
+    return problems.answer(
+        problems.OUR_MISTAKE,
+        "The request met a mistake of ours; nothing is known of its effect.",
+        headers={"X-Correlation-Id": correlation_of(request)},
+    )
 
 
 class Edge:
@@ -161,32 +165,32 @@ class Edge:
             await send(message)
 
         started = monotonic_s()
-        is_command = scope["method"] not in READ_METHODS
-        with (
-            structlog.contextvars.bound_contextvars(correlation_id=correlation),
-            tracing.request(
-                scope["method"], correlation_id=correlation, traceparent=traceparent, is_command=is_command
-            ) as about,
-        ):
-            refusal = _refusal(scope["method"], headers)
-            if refusal is not None:
-                await refusal(scope, receive, counted_send)
-            else:
+        about: dict[str, Any] = {"method": scope["method"], "correlation_id": correlation, "traceparent": traceparent}
+        try:
+            with structlog.contextvars.bound_contextvars(correlation_id=correlation), tracing.request(about):
                 try:
-                    await self._app(scope, _capped(receive), counted_send)
-                except asyncio.CancelledError:  # this instance ends: another one can answer, and nothing was promised
+                    await self._answer(scope, receive, counted_send, headers)
+                except asyncio.CancelledError:  # this instance ends: another one can answer, and repeating is safe
                     if not status:
                         away = problems.answer(problems.TRY_AGAIN, "This instance is going away.")
                         await away(scope, receive, counted_send)
                     raise
-            route = getattr(scope.get("route"), "path", "other")
-            about |= {"route": route, "status": status}
-        metrics.requests.labels(scope["method"], route, str(status)).inc()
-        metrics.seconds.labels(scope["method"], route).observe(monotonic_s() - started)
+                finally:  # what nobody expected is answered outside of us, as our mistake
+                    about |= {"route": getattr(scope.get("route"), "path", "other"), "status": status or 500}
+        finally:
+            metrics.requests.labels(scope["method"], about["route"], str(about["status"])).inc()
+            metrics.seconds.labels(scope["method"], about["route"]).observe(monotonic_s() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
+        refusal = _refusal(scope["method"], headers)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, _capped(receive), send)
 
 
 def _refusal(method: str, headers: dict[str, str]) -> Response | None:
-    if method in READ_METHODS:
+    if method in tracing.READ_METHODS:
         return None
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > BODY_BYTES_MAX:

@@ -7,10 +7,12 @@ the same span, and whoever reads it knows the parent from the record's `tracepar
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, Protocol
+
+import msgspec
 
 from common.runtime.bus import Incoming, Outgoing, Publisher
 from common.runtime.clock import SystemClock, span_id
@@ -21,6 +23,8 @@ QUEUE_MAX = 2_048
 EXPORT_TIMEOUT_S = 3.0
 """For one message to the receiver, and for what waits when the process stops."""
 UNTRACED_ROUTES = {"/healthz", "/readyz", "/metrics"}
+READ_METHODS = {"GET", "HEAD", "OPTIONS"}
+"""Of requests that change nothing."""
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _HEX_ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 
@@ -93,27 +97,33 @@ def _root_of(correlation_id: str) -> int:
 
 
 @contextmanager
-def request(method: str, *, correlation_id: str, traceparent: str, is_command: bool) -> Iterator[dict[str, Any]]:
-    """A request. The block puts `route` and `status` into what it is given."""
-    about: dict[str, Any] = {"route": "other", "status": 0}
+def request(about: Mapping[str, Any]) -> Iterator[None]:
+    """A request. `about` has `method`, `correlation_id` and `traceparent`; the block adds `route` and `status`."""
     began_ns = SystemClock.wall_ns()
-    yield about
-    if _spans is None or about["route"] in UNTRACED_ROUTES:
-        return
-    found = _TRACEPARENT.fullmatch(traceparent)
-    trace = trace_id_of(correlation_id)
-    _spans.write(
-        name=f"{method} {about['route']}",
+    try:
+        yield
+    finally:
+        if _spans is not None and about["route"] not in UNTRACED_ROUTES:
+            _write_request(_spans, about, began_ns)
+
+
+def _write_request(spans: Spans, about: Mapping[str, Any], began_ns: int) -> None:
+    correlation = about["correlation_id"]
+    caller = _TRACEPARENT.fullmatch(about["traceparent"])
+    trace = trace_id_of(correlation)
+    is_command = about["method"] not in READ_METHODS
+    spans.write(
+        name=f"{about['method']} {about['route']}",
         kind="SERVER",
-        me=(trace, _root_of(correlation_id) if is_command else span_id()),
-        parent=int(found[2], 16) if found and int(found[1], 16) == trace else 0,
+        me=(trace, _root_of(correlation) if is_command else span_id()),
+        parent=int(caller[2], 16) if caller and int(caller[1], 16) == trace else 0,
         began_ns=began_ns,
         failed=about["status"] >= 500,
         **{
-            "http.request.method": method,
+            "http.request.method": about["method"],
             "http.route": about["route"],
             "http.response.status_code": about["status"],
-            "correlation_id": correlation_id,
+            "correlation_id": correlation,
         },
     )
 
@@ -185,13 +195,7 @@ def _own_place(record: Outgoing) -> Parent | None:
 
 def _with_parent(record: Outgoing, parent: Parent) -> Outgoing:
     value = f"00-{parent[0]:032x}-{parent[1]:016x}-01".encode()
-    return Outgoing(
-        topic=record.topic,
-        partition=record.partition,
-        key=record.key,
-        headers=(*record.headers, (TRACEPARENT, value)),
-        value=record.value,
-    )
+    return msgspec.structs.replace(record, headers=(*record.headers, (TRACEPARENT, value)))
 
 
 def _about(topic: str, partition: int, key: str, event_id: str) -> dict[str, str | int]:
