@@ -22,7 +22,7 @@ def cluster(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_a_replay_through_the_gateway_loses_and_doubles_nothing_while_each_part_is_killed(cluster: Deployment) -> None:
     killed = []
-    with cluster.playing("replay", "--speed", "300") as replay:
+    with cluster.playing("replay", "--speed", "400") as replay:
         time.sleep(15)
         for service, number in (
             ("kafka-2", 1),

@@ -86,7 +86,7 @@ class Reigns:
             if shard is not None and task is not None and shard.reign.epoch == epochs[number]:
                 metrics.reigns_ended.labels("lost").inc()
                 log.warning("reign_lost", shard=number, epoch=epochs[number])
-                task.cancel()
+                self._end(task)
 
     async def _look(self) -> None:
         leases, instances, draining = await self._leases.look()
@@ -97,12 +97,25 @@ class Reigns:
             await self._leases.break_open(plan.break_open)
         for shard in (*plan.break_open, *plan.take):
             if self._rest_until.get(shard, 0.0) <= now_s and shard not in self._tasks:
-                self._tasks[shard] = asyncio.create_task(self._reign(shard))
+                self._begin(shard)
         for shard in plan.give_back:
+            if self._tasks[shard].cancelling():
+                continue  # it is on its way out already
             metrics.reigns_ended.labels("given_back").inc()
             log.info("shard_given_back", shard=shard)
             self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
-            self._tasks[shard].cancel()
+            self._end(self._tasks[shard])
+
+    def _begin(self, number: int) -> None:
+        task = self._tasks[number] = asyncio.create_task(self._reign(number))
+        # however it ends, it is no longer ours: a shard that we believe to have and do not reign over is nobody's
+        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+
+    @staticmethod
+    def _end(task: "asyncio.Task[None]") -> None:
+        """Cancel a reign once: a second time would break off its tidying up."""
+        if not task.cancelling():
+            task.cancel()
 
     async def _reign(self, number: int) -> None:
         ledger: PostgresLedger | None = None
@@ -135,4 +148,3 @@ class Reigns:
             self._rest_until[number] = max(self._rest_until[number], monotonic_s() + AFTER_FAILURE_S)
             if ledger is not None:
                 await asyncio.shield(ledger.close())
-            self._tasks.pop(number, None)
