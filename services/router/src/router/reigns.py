@@ -99,12 +99,13 @@ class Reigns:
             if self._rest_until.get(shard, 0.0) <= now_s and shard not in self._tasks:
                 self._begin(shard)
         for shard in plan.give_back:
-            if self._tasks[shard].cancelling():
-                continue  # it is on its way out already
+            task = self._tasks.get(shard)
+            if task is None or task.cancelling():
+                continue  # it is gone, or on its way out already
             metrics.reigns_ended.labels("given_back").inc()
             log.info("shard_given_back", shard=shard)
             self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
-            self._end(self._tasks[shard])
+            task.cancel()
 
     def _begin(self, number: int) -> None:
         task = self._tasks[number] = asyncio.create_task(self._reign(number))
