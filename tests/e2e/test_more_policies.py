@@ -121,6 +121,8 @@ async def test_two_queues_are_served_by_their_shares(centre: Centre) -> None:
     await apply(centre.administrator, {"queues": {queue: {**other, "policy": policy}}})
     first = await centre.post()
     small = [await post_to(centre, queue) for _ in range(3)]
+    for contact_id in (first, *small):
+        await centre.state(contact_id, "queued")
 
     ann = await centre.agent("ann")
 

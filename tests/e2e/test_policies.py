@@ -107,7 +107,7 @@ async def test_a_bad_line_is_spared_calls_until_it_is_better(centre: Centre) -> 
     await centre.open(policy={"home": {"link_score_min": 60}})
     ann = await centre.agent("ann", presence="away")
     await ann.set_link(30)
-    await ann.set_presence("available")
+    await centre.set_presence(ann, "available")
     contact_id = await centre.post()
     await centre.state(contact_id, "queued")
     assert (await centre.administrator.trace(contact_id))["now"]["reasons"] == {"link_score": 1}
@@ -125,7 +125,7 @@ async def test_a_customer_who_comes_again_gets_the_agent_it_knows(centre: Centre
     await ann.accept(offer)
     await ann.complete(offer)
     await centre.state(first, "completed")
-    await ann.set_presence("break")
+    await centre.set_presence(ann, "break")
     bob = await centre.agent("bob")
 
     second = await centre.post(**about)
@@ -144,6 +144,7 @@ async def test_a_contact_is_scheduled_and_another_called_back(centre: Centre) ->
     waiting = await centre.post()
     await centre.state(later, "scheduled")
     await centre.integration.call_back(waiting)
+    assert await centre.journey(waiting, "contact.callback_arranged")
 
     ann = await centre.agent("ann")
     offer = await centre.offer(ann, waiting)

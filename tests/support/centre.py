@@ -8,6 +8,9 @@ from porchlight.applying import apply, wait_until_known
 from porchlight.clients import Clients, Desktop, Refused
 
 
+KNOWN_WITHIN_S = 20
+
+
 class Centre:
     """A pool of its own with one queue, for one story."""
 
@@ -29,9 +32,24 @@ class Centre:
         return str(contact["id"])
 
     async def agent(self, name: str, *, presence: str = "available") -> Desktop:
+        """Signed in, and known to the router: what is posted afterwards finds this agent there."""
         desktop = self.clients.desktop(f"{name}-{self.name}")
         await desktop.sign_in(presence)
+        await self._wait_until_routed(desktop, presence)
         return desktop
+
+    async def set_presence(self, desktop: Desktop, presence: str) -> None:
+        """The agent says what it does, and the router has heard it."""
+        await desktop.set_presence(presence)
+        await self._wait_until_routed(desktop, presence)
+
+    async def _wait_until_routed(self, desktop: Desktop, presence: str) -> None:
+        wanted = "ready" if presence == "available" else "not_available"
+        eyes = self.clients.desktop(desktop.name)  # of their own: the agent's desktop misses no change by this
+        eyes.session_no = desktop.session_no
+        async with asyncio.timeout(KNOWN_WITHIN_S):
+            while ((await eyes.inbox()) or {}).get("routing_state") != wanted:
+                pass
 
     async def offer(self, desktop: Desktop, contact_id: str) -> dict[str, Any]:
         async with asyncio.timeout(20):
