@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.runtime.metrics import BUCKETS
+from common.runtime.metrics import BUCKETS, parked
 
 divergences = Counter(
     "router_divergence_total",
@@ -28,3 +28,8 @@ wait_within_estimate = Counter(
     ["quantile"],
 )
 scorer_late = Counter("router_scorer_late_total", "Contacts whose scorer failed or took longer than its budget.")
+
+# Prometheus sees no increase in a series that appears at 1, so what an alert waits for is there from the start.
+parked.labels("router")
+for why in ("lost", "given_back", "fenced", "diverged", "cut_off", "stalled"):
+    reigns_ended.labels(why)

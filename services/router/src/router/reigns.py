@@ -1,18 +1,19 @@
 """The loops that take shards, reign over them, renew the leases and give surplus ones back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
 from common.runtime.clock import monotonic_s
 from common.runtime.database import AWAY
-from common.runtime.failures import Retryable
+from common.runtime.failures import InvariantBroken, Retryable
 from router import metrics
 from router.adapters.leases import Leases
 from router.adapters.ledger import PostgresLedger
 from router.ownership import Watch
 from router.ports import Diverged, Fenced, Reign
+from router.progress import STALLED_S, Progress
 from router.shard import Shard
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ class Reigns:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._rest_until: dict[int, float] = {}
         self._diverged: set[int] = set()
+        self._progress = Progress()
         self.shards: dict[int, Shard] = {}
         self.looked_at_s = 0.0
 
@@ -68,8 +70,9 @@ class Reigns:
         renewed_at = 0.0
         while True:
             now_s = monotonic_s()
+            stalled = self._end_stalled(now_s)
             if now_s - renewed_at >= self._renew_every_s:
-                await self._renew()
+                await self._renew(stalled)
                 renewed_at = now_s
                 for name in self._watch.long_gone():
                     await self._leases.forget_instance(name)
@@ -78,9 +81,27 @@ class Reigns:
             metrics.shards_owned.set(len(self.shards))
             await asyncio.sleep(self._scan_every_s)
 
-    async def _renew(self) -> None:
-        """Renew, and let go of shards that another reign has taken: one that has nothing to commit would never notice."""
-        epochs = {number: shard.reign.epoch for number, shard in self.shards.items()}
+    def _end_stalled(self, now_s: float) -> set[int]:
+        """End reigns that stand still, and say which. Raises `InvariantBroken` when one does not even end: crash, then."""
+        turns = {number: self.shards[number].turns if number in self.shards else 0 for number in self._tasks}
+        still_s = self._progress.still_s(turns, now_s)
+        stalled = {number for number, seconds in still_s.items() if seconds >= STALLED_S}
+        for number in sorted(stalled):
+            if still_s[number] >= 2 * STALLED_S:
+                raise InvariantBroken(f"the reign over shard {number} stands still and does not end")
+            task = self._tasks[number]
+            if not task.cancelling():
+                metrics.reigns_ended.labels("stalled").inc()
+                log.error("reign_stalled", shard=number, still_s=round(still_s[number], 1))
+                task.cancel()
+        return stalled
+
+    async def _renew(self, stalled: Collection[int]) -> None:
+        """Renew, and let go of shards that another reign has taken: one that has nothing to commit would never notice.
+
+        Who is `stalled` is not renewed: while it is on its way out, another instance may break its lease.
+        """
+        epochs = {number: shard.reign.epoch for number, shard in self.shards.items() if number not in stalled}
         for number in sorted(set(epochs) - await self._leases.renew(epochs)):
             shard, task = self.shards.get(number), self._tasks.get(number)
             if shard is not None and task is not None and shard.reign.epoch == epochs[number]:

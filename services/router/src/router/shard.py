@@ -57,7 +57,10 @@ class Shard:
         doubtful: bool = False,
         scorers: Mapping[str, Scorer] | None = None,
     ) -> None:
-        """`doubtful`: memory was wrong in the last reign, so every submission is looked up."""
+        """`doubtful`: memory was wrong in the last reign, so every submission is looked up.
+
+        `turns` grows as long as the reign gets on, contacts or not.
+        """
         self.reign = reign
         self._ledger = ledger
         self._bus = bus
@@ -72,6 +75,7 @@ class Shard:
         self._hours_at_ms = 0
         self._scorers = scorers or {}
         self.is_ready = False
+        self.turns = 0
         self._doubtful = doubtful
 
     async def run(self) -> None:
@@ -80,8 +84,10 @@ class Shard:
         check(self._state)
         gc.freeze()  # it lives as long as the reign: looking through it for cycles again and again would be in vain
         self.is_ready = True
+        self.turns += 1
         reader = await self._bus.reader(self.reign.offsets, at_once=True)
         try:
+            self.turns += 1
             await self._catch_up()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._publish_for_ever())
@@ -109,10 +115,12 @@ class Shard:
         while lines := await self._ledger.unpublished(self.reign, after_seq=after, lines_max=1_000):
             self._pending.extend(lines)
             after = lines[-1].seq
+            self.turns += 1
         self._wake.set()
 
     async def _decide_for_ever(self, reader: Reader) -> None:
         while True:
+            self.turns += 1
             if len(self._pending) > UNPUBLISHED_MAX:
                 await asyncio.sleep(PUBLISH_BACK_OFF_S)
                 continue

@@ -66,6 +66,7 @@ class Follower:
         self._apply = apply
         self.leads = False
         self._noted_at = 0.0
+        metrics.parked.labels(name)  # there at 0: an alert sees no increase in a series that appears at 1
 
     async def run(self) -> None:
         """Follow until cancelled; trouble of the world is waited out."""
