@@ -7,7 +7,6 @@ from common.testing.eventually import eventually
 from porchlight.applying import apply, wait_until_known
 from porchlight.clients import Clients, Desktop, Refused
 
-
 KNOWN_WITHIN_S = 20
 
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.runtime.metrics import BUCKETS, parked
+from common.runtime import metrics as common
 
 divergences = Counter(
     "router_divergence_total",
@@ -14,7 +14,7 @@ reign_epoch = Gauge("router_reign_epoch", "The epoch of a shard that this instan
 decisions = Counter("router_decisions_total", "Lines of the routing log by type", ("type",))
 takeovers = Counter("router_takeover_total", "Reigns begun", ("shard",))
 batch_lines = Histogram("router_batch_lines", "Decisions a commit", buckets=(0, 1, 2, 4, 8, 16, 32, 64, 128))
-commit_seconds = Histogram("router_commit_seconds", "Time of one committing statement", buckets=BUCKETS)
+commit_seconds = Histogram("router_commit_seconds", "Time of one committing statement", buckets=common.BUCKETS)
 shards_owned = Gauge("router_shards_owned", "Shards that this instance owns")
 unpublished_lines = Gauge(
     "router_unpublished_lines",
@@ -30,6 +30,6 @@ wait_within_estimate = Counter(
 scorer_late = Counter("router_scorer_late_total", "Contacts whose scorer failed or took longer than its budget.")
 
 # Prometheus sees no increase in a series that appears at 1, so what an alert waits for is there from the start.
-parked.labels("router")
+common.parked.labels("router")
 for why in ("lost", "given_back", "fenced", "diverged", "cut_off", "stalled"):
     reigns_ended.labels(why)
