@@ -1,6 +1,7 @@
 """The `porchlight` command. Each function here reads its arguments and calls one module."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -50,6 +51,9 @@ def say(line: str) -> None:
 def supervise(home: Home, options: Options, *, demo: bool = False) -> None:
     """Run a platform in the foreground until it is told to stop."""
     from porchlight.demo_loop import play_for_ever
+
+    # Kafka is asked again until it is up, and what is in its way then stands in the Trouble: no line for every try
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def work() -> None:
         supervisor = Supervisor(home, options, say)
