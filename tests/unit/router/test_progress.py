@@ -17,6 +17,7 @@ def test_another_reign_over_the_same_shard_begins_anew() -> None:
     progress.still_s({}, now_s=101.0)
 
     assert progress.still_s({1: 5}, now_s=102.0) == {1: 0.0}
+    assert progress.still_s({1: ("another", 5)}, now_s=103.0) == {1: 0.0}
 
 
 def test_after_a_pause_of_our_own_stillness_proves_nothing() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from common.runtime.failures import InvariantBroken
+from common.runtime.failures import InvariantBroken, Retryable
+from router import metrics
 from router.ownership import Lease, Plan
 from router.ports import Reign
 from router.reigns import Reigns
@@ -136,8 +137,9 @@ class World:
 
     async def run_until_enough(self) -> None:
         self.ledger.may_close.set()
-        task = asyncio.create_task(self.reigns.run())
-        await self.watch.enough.wait()
+        task, enough = asyncio.create_task(self.reigns.run()), asyncio.create_task(self.watch.enough.wait())
+        await asyncio.wait({task, enough}, return_when=asyncio.FIRST_COMPLETED)
+        assert not task.done(), task.exception()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -186,3 +188,43 @@ async def test_a_reign_that_does_not_even_end_is_not_renewed_and_ends_the_proces
 
     assert {SHARD} in world.leases.renewed, "it was renewed while nobody knew"
     assert world.leases.renewed[-1] == set()
+
+
+@pytest.mark.usefixtures("hasty_clock")
+async def test_reigns_that_fail_one_after_the_other_do_not_stand_still() -> None:
+    world = World(watch=Own(looks=100))
+    looking = asyncio.Event()
+
+    async def fail_slowly(_shard: int) -> Any:
+        world.taken += 1
+        await looking.wait()
+        raise Retryable("the database is away")
+
+    async def look_slowly() -> tuple[list[Lease], dict[str, int], list[str]]:
+        looking.set()  # whoever reigned is over before this look is, and the next one begins right after it
+        await asyncio.gather(*world.reigns._tasks.values())
+        looking.clear()
+        return [], {}, []
+
+    world.reigns._take, world.leases.look = fail_slowly, look_slowly  # type: ignore[method-assign]
+    before = metrics.reigns_ended.labels("stalled")._value.get()
+
+    await world.run_until_enough()
+
+    assert world.taken > 50
+    assert metrics.reigns_ended.labels("stalled")._value.get() == before
+
+
+@pytest.mark.usefixtures("hasty_clock")
+async def test_a_lost_reign_is_counted_once_however_long_it_takes_to_end() -> None:
+    world = World(watch=Own(looks=8), shard=Clinging)
+
+    async def renew(_epochs: dict[int, int]) -> set[int]:
+        return set()
+
+    world.leases.renew = renew  # type: ignore[method-assign]
+    before = metrics.reigns_ended.labels("lost")._value.get()
+
+    await world.run_until_enough()
+
+    assert metrics.reigns_ended.labels("lost")._value.get() == before + 1

@@ -14,15 +14,18 @@ PAUSE_S = 5.0
 class Progress:
     """What this instance saw of its own reigns, on its own monotonic clock."""
 
-    seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+    seen: dict[int, tuple[object, float]] = field(default_factory=dict)
     looked_at: float = 0.0
 
-    def still_s(self, turns: Mapping[int, int], now_s: float) -> dict[int, float]:
-        """For each shard, how many seconds ago its number of turns last changed, as far as we watched."""
+    def still_s(self, marks: Mapping[int, object], now_s: float) -> dict[int, float]:
+        """For each shard, how many seconds ago its mark last changed, as far as we watched.
+
+        A mark is whatever is another value when the reign got on, or is another reign.
+        """
         before = {} if now_s - self.looked_at > PAUSE_S else self.seen
         self.looked_at = now_s
         self.seen = {
-            shard: before[shard] if before.get(shard, (-1, 0.0))[0] == count else (count, now_s)
-            for shard, count in turns.items()
+            shard: before[shard] if shard in before and before[shard][0] == mark else (mark, now_s)
+            for shard, mark in marks.items()
         }
         return {shard: now_s - since for shard, (_, since) in self.seen.items()}

@@ -83,17 +83,17 @@ class Reigns:
 
     def _end_stalled(self, now_s: float) -> set[int]:
         """End reigns that stand still, and say which. Raises `InvariantBroken` when one does not even end: crash, then."""
-        turns = {number: self.shards[number].turns if number in self.shards else 0 for number in self._tasks}
-        still_s = self._progress.still_s(turns, now_s)
+        marks = {
+            number: (task, self.shards[number].turns if number in self.shards else 0)
+            for number, task in self._tasks.items()
+        }
+        still_s = self._progress.still_s(marks, now_s)
         stalled = {number for number, seconds in still_s.items() if seconds >= STALLED_S}
         for number in sorted(stalled):
             if still_s[number] >= 2 * STALLED_S:
                 raise InvariantBroken(f"the reign over shard {number} stands still and does not end")
-            task = self._tasks[number]
-            if not task.cancelling():
-                metrics.reigns_ended.labels("stalled").inc()
+            if self._end(number, "stalled"):
                 log.error("reign_stalled", shard=number, still_s=round(still_s[number], 1))
-                task.cancel()
         return stalled
 
     async def _renew(self, stalled: Collection[int]) -> None:
@@ -103,11 +103,9 @@ class Reigns:
         """
         epochs = {number: shard.reign.epoch for number, shard in self.shards.items() if number not in stalled}
         for number in sorted(set(epochs) - await self._leases.renew(epochs)):
-            shard, task = self.shards.get(number), self._tasks.get(number)
-            if shard is not None and task is not None and shard.reign.epoch == epochs[number]:
-                metrics.reigns_ended.labels("lost").inc()
+            shard = self.shards.get(number)
+            if shard is not None and shard.reign.epoch == epochs[number] and self._end(number, "lost"):
                 log.warning("reign_lost", shard=number, epoch=epochs[number])
-                self._end(task)
 
     async def _look(self) -> None:
         leases, instances, draining = await self._leases.look()
@@ -120,24 +118,23 @@ class Reigns:
             if self._rest_until.get(shard, 0.0) <= now_s and shard not in self._tasks:
                 self._begin(shard)
         for shard in plan.give_back:
-            task = self._tasks.get(shard)
-            if task is None or task.cancelling():
-                continue  # it is gone, or on its way out already
-            metrics.reigns_ended.labels("given_back").inc()
-            log.info("shard_given_back", shard=shard)
-            self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
-            task.cancel()
+            if self._end(shard, "given_back"):
+                log.info("shard_given_back", shard=shard)
+                self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
 
     def _begin(self, number: int) -> None:
         task = self._tasks[number] = asyncio.create_task(self._reign(number))
         # however it ends, it is no longer ours: a shard that we believe to have and do not reign over is nobody's
         task.add_done_callback(lambda _: self._tasks.pop(number, None))
 
-    @staticmethod
-    def _end(task: "asyncio.Task[None]") -> None:
-        """Cancel a reign once: a second time would break off its tidying up."""
-        if not task.cancelling():
-            task.cancel()
+    def _end(self, number: int, why: str) -> bool:
+        """Tell a reign to go, once: a second time would break off its tidying up. False when it is gone or going already."""
+        task = self._tasks.get(number)
+        if task is None or task.cancelling():
+            return False
+        metrics.reigns_ended.labels(why).inc()
+        task.cancel()
+        return True
 
     async def _reign(self, number: int) -> None:
         ledger: PostgresLedger | None = None
