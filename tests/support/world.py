@@ -16,12 +16,13 @@ from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING, shard_of
 from common.runtime.bus import Place, envelope_for, outgoing
 from common.runtime.clock import SystemClock, new_id
 from common.runtime.database import Pool, open_pool
-from common.runtime.following import Follower
+from common.runtime.following import Follower, PostgresSeat
 from common.runtime.kafka import KafkaBus, KafkaPublisher
-from common.runtime.outbox import Outbox
+from common.runtime.outbox import Outbox, PostgresOutbox
 from common.testing.eventually import eventually
 from intake.adapters.catalogue import PostgresCatalogue
 from intake.adapters.contacts import PostgresContacts
+from intake.adapters.projections import PostgresProjections
 from intake.consumers import apply
 from intake.domain import NewContact, Receipt, Wishes
 from intake.handlers import Accepting
@@ -217,14 +218,17 @@ async def opened(*, dsns: dict[str, str], bootstrap: str, prefix: str, relay: bo
     world = World(dsns=dsns, bootstrap=bootstrap, prefix=prefix)
     world.pool = await open_pool(dsns["intake"], name="world", size=8)
     world.router = await asyncpg.connect(dsns["router"])
-    world.outbox = Outbox(pool=world.pool, publisher=world.publisher, producer="intake", topic_prefix=prefix)
+    world.outbox = Outbox(
+        table=PostgresOutbox(world.pool), publisher=world.publisher, producer="intake", topic_prefix=prefix
+    )
     world.accepting = Accepting(
         contacts=PostgresContacts(world.pool),
         catalogue=PostgresCatalogue(world.pool),
         relay=world.outbox,
         clock=world.clock,
     )
-    follower = Follower(name="intake", dsn=dsns["intake"], bus=world.bus, topics=[prefix + ROUTING.name], apply=apply)
+    seats = PostgresSeat.opener(name="intake", dsn=dsns["intake"], tables=PostgresProjections, apply=apply)
+    follower = Follower(name="intake", open_seat=seats, bus=world.bus, topics=[prefix + ROUTING.name])
     world.tasks = [asyncio.create_task(follower.run())]
     if relay:
         world.tasks.append(asyncio.create_task(world.outbox.run()))

@@ -9,7 +9,7 @@ from common.contracts.config import SkillDefined
 from common.contracts.topics import CONFIG
 from common.runtime.database import open_pool
 from common.runtime.failures import Retryable
-from common.runtime.outbox import Outbox, OutboxRow, insert, outbox_row
+from common.runtime.outbox import Outbox, OutboxRow, PostgresOutbox, insert, outbox_row
 from common.testing.bus import MemoryBus
 from common.testing.eventually import eventually
 from tests.integration.conftest import Place
@@ -27,7 +27,7 @@ def published(bus: MemoryBus) -> list[str]:
 
 async def test_a_row_is_published_at_once_and_forgotten_afterwards(place: Place) -> None:
     bus, pool = MemoryBus(), await open_pool(place.dsns["agent-presence"], name="t", size=2)
-    outbox = Outbox(pool=pool, publisher=bus, producer="t", topic_prefix="")
+    outbox = Outbox(table=PostgresOutbox(pool), publisher=bus, producer="t", topic_prefix="")
     running = asyncio.create_task(outbox.run())
     rows = [row(f"a{n}") for n in range(3)]
     async with pool.acquire() as connection:
@@ -46,7 +46,7 @@ async def test_a_row_is_published_at_once_and_forgotten_afterwards(place: Place)
 
 async def test_a_row_that_nobody_handed_over_is_swept(place: Place) -> None:
     bus, pool = MemoryBus(), await open_pool(place.dsns["agent-presence"], name="t", size=2)
-    outbox = Outbox(pool=pool, publisher=bus, producer="t", topic_prefix="")
+    outbox = Outbox(table=PostgresOutbox(pool), publisher=bus, producer="t", topic_prefix="")
     async with pool.acquire() as connection:
         await insert(connection, [row("b")])
     owner = await asyncpg.connect(place.owners["agent-presence"])
@@ -62,7 +62,7 @@ async def test_a_row_that_nobody_handed_over_is_swept(place: Place) -> None:
 
 async def test_with_the_bus_away_rows_stay_and_go_out_when_it_is_back(place: Place) -> None:
     bus, pool = MemoryBus(), await open_pool(place.dsns["agent-presence"], name="t", size=2)
-    outbox = Outbox(pool=pool, publisher=bus, producer="t", topic_prefix="")
+    outbox = Outbox(table=PostgresOutbox(pool), publisher=bus, producer="t", topic_prefix="")
     async with pool.acquire() as connection:
         await insert(connection, [row("c"), row("d")])
         await connection.execute("UPDATE outbox SET created_at = now() - interval '1 minute'")

@@ -8,8 +8,9 @@ import pytest
 from common.runtime.clock import new_id
 from common.runtime.failures import Retryable
 from common.testing.clock import ManualClock
-from intake.adapters.projections import Reconciler
+from intake.adapters.projections import PostgresRepeats
 from intake.domain import Receipt, Refused
+from intake.handlers import Reconciler
 from tests.integration.conftest import Place
 from tests.support.world import World, new_contact, opened
 
@@ -76,7 +77,7 @@ async def test_personal_data_is_in_its_own_table_only(world: World) -> None:
 async def test_what_nobody_queued_is_submitted_again_and_again_until_somebody_does(world: World) -> None:
     contact_id = await world.post()
     clock = ManualClock(world.clock.now_ms())
-    reconciler = Reconciler(pool=world.pool, clock=clock, after_ms=3_000)
+    reconciler = Reconciler(repeats=PostgresRepeats(world.pool), clock=clock, after_ms=3_000)
     async with world.pool.acquire() as connection:
         in_time = await reconciler.reconcile()
         clock.advance(4_000)
@@ -114,7 +115,7 @@ async def test_a_cancellation_that_ended_nothing_is_repeated(world: World) -> No
         await connection.execute("DELETE FROM outbox")
         await connection.execute("UPDATE contact SET state = 'queued'")
         clock.advance(4_000)
-        repeated = await Reconciler(pool=world.pool, clock=clock, after_ms=3_000).reconcile()
+        repeated = await Reconciler(repeats=PostgresRepeats(world.pool), clock=clock, after_ms=3_000).reconcile()
         kinds = [tuple(row) for row in await connection.fetch("SELECT type, correlation_id FROM outbox")]
 
     assert first is not None and not isinstance(first, Refused)

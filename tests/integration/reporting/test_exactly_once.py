@@ -12,11 +12,12 @@ from common.contracts.envelope import Envelope, to_headers
 from common.contracts.topics import CONFIG, CONTACTS, ROUTING
 from common.runtime.bus import Outgoing, envelope_for, outgoing
 from common.runtime.database import open_engine
-from common.runtime.following import Follower
+from common.runtime.following import Follower, PostgresSeat
 from common.testing.bus import MemoryBus
 from common.testing.eventually import eventually
-from reporting.adapters.figures import Figures
-from reporting.adapters.read_models import apply
+from reporting.adapters.figures import PostgresFigures
+from reporting.adapters.read_models import PostgresReadModels
+from reporting.consumers import apply
 from router.core import State, inputs, outputs, step
 from router.translate import body_of, fact_from, key_of
 from tests.integration.conftest import Place
@@ -97,7 +98,8 @@ async def test_unkind_delivery_changes_no_figure(place: Place) -> None:
 
     dsn = place.dsns["reporting"]
     topics = [CONFIG.name, CONTACTS.name, ROUTING.name]
-    followers = [Follower(name="reporting", dsn=dsn, bus=bus, topics=topics, apply=apply) for _ in range(2)]
+    seats = PostgresSeat.opener(name="reporting", dsn=dsn, tables=PostgresReadModels, apply=apply)
+    followers = [Follower(name="reporting", open_seat=seats, bus=bus, topics=topics) for _ in range(2)]
     running = [asyncio.create_task(follower.run()) for follower in followers]
     connection = await asyncpg.connect(dsn)
 
@@ -109,7 +111,7 @@ async def test_unkind_delivery_changes_no_figure(place: Place) -> None:
     await eventually(all_in, within_s=20)
     assert [follower.leads for follower in followers].count(True) == 1, "one replica at a time"
     engine = open_engine(dsn, name="t", size=1)
-    found = await Figures(engine).summary("billing", from_ms=0, to_ms=10_000_000, now_ms=10_000_000)
+    found = await PostgresFigures(engine).summary("billing", from_ms=0, to_ms=10_000_000, now_ms=10_000_000)
     await engine.dispose()
 
     kinds = Counter(type(output).__name__ for output, _ in decided)

@@ -9,7 +9,7 @@ import pytest
 from common.contracts.policies import Need, Offers, QueuePolicy, Step
 from common.contracts.topics import shard_of
 from common.runtime.failures import Retryable
-from router.adapters.leases import Leases
+from router.adapters.leases import PostgresLeases
 from router.adapters.ledger import PostgresLedger, take
 from router.batch import make_batch
 from router.core import State, inputs, step
@@ -184,7 +184,7 @@ async def test_after_a_broken_connection_the_next_reign_sees_what_was_committed(
 async def test_a_shard_that_is_held_is_not_taken_and_a_broken_lock_is(table: Table, place: Place) -> None:
     dsn = place.dsns["router"]
     assert await take(dsn, shard=SHARD, owner="other", topics=[]) is None
-    leases = Leases(dsn=dsn, me="other")
+    leases = PostgresLeases(dsn=dsn, me="other")
     seen_leases, _, _ = await leases.look()
     assert [lease.locked for lease in seen_leases if lease.shard == SHARD] == [True]
 

@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Response
 
-from agent_presence.adapters.directory import Directory
-from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.domain import Profile
 from agent_presence.errors import AGENT_SIGNED_IN, UNKNOWN_SKILL
 from agent_presence.models import AgentIn, AgentOut, AgentPage, Limits, SkillOut
+from agent_presence.ports import Directory, Sessions
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
@@ -23,7 +22,7 @@ def add_admin_routes(
     app: FastAPI,
     *,
     directory: Directory,
-    sessions: PostgresSessions,
+    sessions: Sessions,
     outbox: Outbox,
     verifier: TokenVerifier,
     clock: Clock,

@@ -12,7 +12,6 @@ from fastapi import Depends, FastAPI, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from agent_presence import metrics
-from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.config import Settings
 from agent_presence.domain import DONE, Command, Kept, Verb
 from agent_presence.errors import (
@@ -30,6 +29,7 @@ from agent_presence.errors import (
 from agent_presence.handlers import Commands, Leases
 from agent_presence.inboxes import Inboxes
 from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
+from agent_presence.ports import Sessions
 from agent_presence.tail import Tail
 from common.contracts.policies import Need
 from common.runtime.auth import Principal, TokenVerifier
@@ -59,7 +59,7 @@ ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 class Desk:
     """What the routes work with."""
 
-    sessions: PostgresSessions
+    sessions: Sessions
     leases: Leases
     commands: Commands
     inboxes: Inboxes

@@ -3,38 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from agent_presence import metrics
 from agent_presence.domain import Command, Kept, Session
 from agent_presence.inboxes import Inboxes
+from agent_presence.ports import Relay, Sessions
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import monotonic_s
 from common.runtime.failures import Retryable
-from common.runtime.outbox import OutboxRow
 
 log = structlog.get_logger()
 
 REMEMBERED_MAX = 50_000
 """Sessions that this replica remembers as alive; beyond it all are forgotten and asked for again."""
-
-
-class Sessions(Protocol):
-    """The part of the session tables that these handlers need."""
-
-    async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]: ...
-
-    async def keep(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None, OutboxRow]]: ...
-
-    async def expire(self) -> list[OutboxRow]: ...
-
-
-class Relay(Protocol):
-    """Publishes committed rows soon."""
-
-    def hand_over(self, rows: Sequence[OutboxRow]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

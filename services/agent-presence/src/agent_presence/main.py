@@ -2,12 +2,13 @@
 
 import asyncio
 
-from agent_presence.adapters.directory import Directory
-from agent_presence.adapters.inbox_store import apply
+from agent_presence.adapters.directory import PostgresDirectory
+from agent_presence.adapters.inbox_store import PostgresInboxes, PostgresInboxTables
 from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.admin_api import add_admin_routes
 from agent_presence.api import Desk, add_routes
 from agent_presence.config import SCHEMA, Settings
+from agent_presence.consumers import apply
 from agent_presence.handlers import Commands, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
 from agent_presence.tail import Tail
@@ -17,11 +18,11 @@ from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine, open_pool
 from common.runtime.database_probe import DatabaseProbe
-from common.runtime.following import Follower
+from common.runtime.following import Follower, PostgresSeat
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
-from common.runtime.outbox import Outbox
+from common.runtime.outbox import Outbox, PostgresOutbox
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
 
@@ -53,11 +54,21 @@ async def _main(settings: Settings) -> None:
         )
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
-        outbox = Outbox(pool=pool, publisher=publisher, producer="agent-presence", topic_prefix=settings.topic_prefix)
+        outbox = Outbox(
+            table=PostgresOutbox(pool),
+            publisher=publisher,
+            producer="agent-presence",
+            topic_prefix=settings.topic_prefix,
+        )
         sessions = PostgresSessions(pool, clock=clock, lease_s=settings.lease_s)
         inboxes = Inboxes()
-        tail = Tail(pool=pool, bus=bus, inboxes=inboxes, topic=topic)
-        follower = Follower(name="agent-presence", dsn=dsn, bus=bus, topics=[topic], apply=apply)
+        tail = Tail(stored=PostgresInboxes(pool), bus=bus, inboxes=inboxes, topic=topic)
+        follower = Follower(
+            name="agent-presence",
+            open_seat=PostgresSeat.opener(name="agent-presence", dsn=dsn, tables=PostgresInboxTables, apply=apply),
+            bus=bus,
+            topics=[topic],
+        )
         sweeper = Sweeper(sessions, relay=outbox, lease_s=settings.lease_s, every_s=settings.sweep_every_s)
 
         async def ready() -> dict[str, str]:
@@ -98,7 +109,7 @@ async def _main(settings: Settings) -> None:
         add_routes(app, desk)
         add_admin_routes(
             app,
-            directory=Directory(engine, clock),
+            directory=PostgresDirectory(engine, clock),
             sessions=sessions,
             outbox=outbox,
             verifier=verifier,

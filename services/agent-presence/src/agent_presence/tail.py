@@ -4,10 +4,9 @@ import asyncio
 
 import structlog
 
-from agent_presence.adapters.inbox_store import load
 from agent_presence.inboxes import Inboxes
+from agent_presence.ports import StoredInboxes
 from common.runtime.bus import Bus, Place
-from common.runtime.database import Pool
 from common.runtime.failures import Retryable
 from common.runtime.following import Sequences, note_read
 
@@ -21,8 +20,8 @@ BACK_OFF_S = 0.3
 class Tail:
     """Starts from the stored inboxes, then follows the log."""
 
-    def __init__(self, *, pool: Pool, bus: Bus, inboxes: Inboxes, topic: str) -> None:
-        self._pool = pool
+    def __init__(self, *, stored: StoredInboxes, bus: Bus, inboxes: Inboxes, topic: str) -> None:
+        self._stored = stored
         self._bus = bus
         self._inboxes = inboxes
         self._topic = topic
@@ -32,7 +31,8 @@ class Tail:
         """Follow until cancelled; on trouble of the world go on where we were."""
         while not self.loaded:
             try:
-                offsets, sequences = await load(self._pool, self._inboxes, self._topic)
+                items, standings, offsets, sequences = await self._stored.load(self._topic)
+                self._inboxes.load(items, standings)
                 self.loaded = True
             except Retryable as why:
                 log.warning("inboxes_not_loaded", why=str(why))

@@ -27,12 +27,10 @@ from common.runtime.problems import (
     answer,
     documented,
 )
-from intake.adapters.catalogue import ApiKeys
-from intake.adapters.contacts import PostgresContacts
 from intake.domain import NewContact, Receipt, Refusal, Refused, Wishes
 from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL
 from intake.handlers import Accepting, ask_callback, cancel
-from intake.ports import Relay
+from intake.ports import Contacts, Keys, Relay
 
 STATUS: dict[Refusal, Problem] = {
     Refusal.KEY_REUSED: KEY_REUSED,
@@ -192,8 +190,8 @@ def add_routes(
     app: FastAPI,
     *,
     accepting: Accepting,
-    contacts: PostgresContacts,
-    keys: ApiKeys,
+    contacts: Contacts,
+    keys: Keys,
     verifier: TokenVerifier,
     relay: Relay,
     clock: Clock,
@@ -317,7 +315,7 @@ def add_routes(
         return answer(NOT_FOUND, "You do not hold such a contact.") if found is None else found
 
 
-def _client_dependency(keys: ApiKeys) -> Callable[[Request], Awaitable[str]]:
+def _client_dependency(keys: Keys) -> Callable[[Request], Awaitable[str]]:
     async def client(request: Request) -> str:
         found = await keys.client_of(bearer(request))
         if found is None:

@@ -4,24 +4,23 @@ from collections.abc import Sequence
 
 from common.contracts import config, routing
 from common.runtime.bus import Incoming
-from common.runtime.database import Connection
-from intake.adapters import projections
 from intake.domain import STATE_AFTER
+from intake.ports import Projections
 
 
-async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
+async def apply(tables: Projections, records: Sequence[Incoming]) -> None:
     """The effect of the facts, inside the caller's transaction."""
     states: dict[str, tuple[str, int, int, str]] = {}
     for record in records:
         match record.fact:
             case config.QueueDefined() as fact:
-                await projections.know_queue(connection, fact)
+                await tables.know_queue(fact)
             case config.SkillDefined() as fact:
-                await projections.know_skill(connection, fact.skill)
+                await tables.know_skill(fact.skill)
             case routing.RoutingFactBase() as fact:
                 if type(fact) in STATE_AFTER:
                     states[fact.contact_id] = _state(fact, states.get(fact.contact_id))
-    await projections.move_contacts(connection, states)
+    await tables.move_contacts(states)
 
 
 def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | None) -> tuple[str, int, int, str]:

@@ -1,17 +1,24 @@
 """One function a command: check, decide, save with its outbox row, hand over."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
+import structlog
 
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import Clock, new_id
+from common.runtime.failures import Retryable
 from common.runtime.outbox import OutboxRow
 from intake import metrics
 from intake.domain import NewContact, Receipt, Refusal, Refused, skills_of
-from intake.ports import Catalogue, Contacts, Relay
+from intake.ports import Catalogue, Contacts, Relay, Repeats
 from intake.translate import submission
+
+log = structlog.get_logger()
+
+RECONCILE_EVERY_S = 1.0
 
 Given = tuple[NewContact, Receipt, str, OutboxRow]
 
@@ -106,3 +113,31 @@ async def cancel(
     if done is not None:
         relay.hand_over([done])
     return None
+
+
+class Reconciler:
+    """Repeats submissions that nobody queued and cancellations that ended nothing. The router ignores what it knows."""
+
+    def __init__(self, *, repeats: Repeats, clock: Clock, after_ms: int) -> None:
+        self._repeats = repeats
+        self._clock = clock
+        self._after_ms = after_ms
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        while True:
+            await asyncio.sleep(RECONCILE_EVERY_S)
+            try:
+                repeated = await self.reconcile()
+            except Retryable as why:
+                log.warning("reconcile_failed", why=str(why))
+                continue
+            if repeated:
+                log.warning("unconfirmed_contacts_repeated", contacts=repeated)
+
+    async def reconcile(self) -> int:
+        """One round; returns how many facts were put into the outbox again."""
+        now_ms = self._clock.now_ms()
+        repeated = await self._repeats.repeat(before_ms=now_ms - self._after_ms, now_ms=now_ms)
+        metrics.repeated.inc(repeated)
+        return repeated

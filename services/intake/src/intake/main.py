@@ -6,20 +6,20 @@ from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_pool
 from common.runtime.database_probe import DatabaseProbe
-from common.runtime.following import Follower
+from common.runtime.following import Follower, PostgresSeat
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
-from common.runtime.outbox import Outbox
+from common.runtime.outbox import Outbox, PostgresOutbox
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
 from intake.adapters.catalogue import ApiKeys, PostgresCatalogue
 from intake.adapters.contacts import PostgresContacts
-from intake.adapters.projections import Reconciler
+from intake.adapters.projections import PostgresProjections, PostgresRepeats
 from intake.api import add_routes
 from intake.config import SCHEMA, Settings
 from intake.consumers import apply
-from intake.handlers import Accepting
+from intake.handlers import Accepting, Reconciler
 
 
 def run() -> None:
@@ -43,15 +43,16 @@ async def _main(settings: Settings) -> None:
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
         probe = DatabaseProbe(pool, prefix="INTAKE_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s)
-        outbox = Outbox(pool=pool, publisher=publisher, producer="intake", topic_prefix=settings.topic_prefix)
+        outbox = Outbox(
+            table=PostgresOutbox(pool), publisher=publisher, producer="intake", topic_prefix=settings.topic_prefix
+        )
         follower = Follower(
             name="intake",
-            dsn=dsn,
+            open_seat=PostgresSeat.opener(name="intake", dsn=dsn, tables=PostgresProjections, apply=apply),
             bus=KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security),
             topics=[settings.topic_prefix + topic.name for topic in (CONFIG, ROUTING)],
-            apply=apply,
         )
-        reconciler = Reconciler(pool=pool, clock=clock, after_ms=settings.reconcile_after_ms)
+        reconciler = Reconciler(repeats=PostgresRepeats(pool), clock=clock, after_ms=settings.reconcile_after_ms)
 
         async def ready() -> dict[str, str]:
             why = await probe.trouble()

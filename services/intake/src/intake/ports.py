@@ -1,8 +1,9 @@
 """What intake's handlers need."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from common.contracts.config import QueueDefined
 from common.runtime.outbox import OutboxRow
 from intake.domain import NewContact, Receipt, Refused
 
@@ -28,6 +29,26 @@ class Contacts(Protocol):
         """Who had the customer's last contact of this client; empty when nobody had one."""
         ...
 
+    async def get(self, *, contact_id: str, client_id: str) -> dict[str, Any] | None:
+        """One contact of this client, without personal data."""
+        ...
+
+    async def page(self, *, client_id: str, before: str, limit: int) -> list[dict[str, Any]]:
+        """Contacts of this client, newest first, below the id `before`."""
+        ...
+
+    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
+        """The customer's details, for the agent who holds the contact and nobody else."""
+        ...
+
+
+class Keys(Protocol):
+    """Whose key a credential is."""
+
+    async def client_of(self, credential: str) -> str | None:
+        """The client, or None for a key that is unknown, wrong or revoked."""
+        ...
+
 
 class Catalogue(Protocol):
     """Queues and skills that exist, as far as the facts have reached us."""
@@ -37,6 +58,28 @@ class Catalogue(Protocol):
         ...
 
     async def missing_skills(self, skills: Sequence[str]) -> list[str]: ...
+
+
+class Projections(Protocol):
+    """Tables that follow the facts of others, inside one transaction."""
+
+    async def know_queue(self, fact: QueueDefined) -> None:
+        """A queue exists, unless we know a later version."""
+        ...
+
+    async def know_skill(self, skill: str) -> None: ...
+
+    async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
+        """The contacts' states after the router's facts: (state, since, attempt, agent)."""
+        ...
+
+
+class Repeats(Protocol):
+    """Facts that nobody confirmed. Raises `Retryable` when the database is away."""
+
+    async def repeat(self, *, before_ms: int, now_ms: int) -> int:
+        """Put into the outbox again what was said before `before_ms` and had no effect; returns how many facts."""
+        ...
 
 
 class Relay(Protocol):

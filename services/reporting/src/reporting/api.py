@@ -12,8 +12,8 @@ from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
 from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
-from reporting.adapters.figures import Figures
 from reporting.errors import BAD_INTERVAL
+from reporting.ports import Figures
 
 INTERVAL_MAX = timedelta(days=400)
 DAY_MS = 86_400_000

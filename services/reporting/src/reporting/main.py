@@ -6,17 +6,18 @@ from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine, open_pool
 from common.runtime.database_probe import DatabaseProbe
-from common.runtime.following import Follower
+from common.runtime.following import Follower, PostgresSeat
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus
 from common.runtime.logging import configure_logging
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing
-from reporting.adapters.figures import Figures
-from reporting.adapters.read_models import apply
+from reporting.adapters.figures import PostgresFigures
+from reporting.adapters.read_models import PostgresReadModels
 from reporting.adapters.sampling import Sampler
 from reporting.api import add_routes
 from reporting.config import SCHEMA, Settings
+from reporting.consumers import apply
 
 
 def run() -> None:
@@ -43,17 +44,16 @@ async def _main(settings: Settings) -> None:
         stack.push_async_callback(engine.dispose)
         follower = Follower(
             name="reporting",
-            dsn=dsn,
+            open_seat=PostgresSeat.opener(name="reporting", dsn=dsn, tables=PostgresReadModels, apply=apply),
             bus=KafkaBus(settings.kafka_bootstrap, name=name, security=settings.kafka_security),
             topics=[settings.topic_prefix + topic.name for topic in (CONFIG, CONTACTS, AGENTS, ROUTING)],
-            apply=apply,
         )
 
         async def ready() -> dict[str, str]:
             why = await probe.trouble()
             return {"database": why} if why else {}
 
-        figures = Figures(engine)
+        figures = PostgresFigures(engine)
         running = lifecycle.Running()
         app = make_app(title="Porchlight reporting", description="Figures and journeys.", running=running, ready=ready)
         links = [pair.partition("=")[::2] for pair in settings.status_links.split(",") if pair]

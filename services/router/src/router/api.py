@@ -15,9 +15,9 @@ from common.runtime.clock import Clock, monotonic_s
 from common.runtime.http import require_role
 from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
-from router.adapters.queues import Queues
 from router.core.needs import parts, skills_need
 from router.errors import POLICY_CANNOT_WORK, POOL_IS_FIXED
+from router.ports import Queues
 from router.vetting import Fault, Known, vet
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]

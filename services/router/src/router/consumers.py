@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from common.contracts.config import SkillDefined
 from common.runtime.bus import Incoming
-from common.runtime.database import Connection
+from router.ports import Skills
 
 
-async def know_skills(connection: Connection, records: Sequence[Incoming]) -> None:
+async def know_skills(tables: Skills, records: Sequence[Incoming]) -> None:
     """The effect of the facts, inside the caller's transaction."""
     skills = [record.fact.skill for record in records if isinstance(record.fact, SkillDefined)]
     if skills:
-        await connection.execute("INSERT INTO skill SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", skills)
+        await tables.know(skills)

@@ -9,22 +9,22 @@ from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock, monotonic_s, new_id
 from common.runtime.database import open_engine, open_pool
 from common.runtime.database_probe import DatabaseProbe
-from common.runtime.following import Follower
+from common.runtime.following import Follower, PostgresSeat
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
-from common.runtime.outbox import Outbox
+from common.runtime.outbox import Outbox, PostgresOutbox
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
-from router.adapters.leases import Leases
-from router.adapters.ledger import PostgresLedger, take
-from router.adapters.queues import Queues
+from router.adapters.leases import PostgresLeases
+from router.adapters.ledger import take
+from router.adapters.queues import PostgresQueues, PostgresSkills
 from router.api import add_routes
 from router.config import SCHEMA, Settings
 from router.consumers import know_skills
 from router.gauges import StateFigures
 from router.ownership import Watch
-from router.ports import Reign
+from router.ports import Ledger, Reign
 from router.reigns import Reigns
 from router.scoring import load
 from router.shard import Shard
@@ -59,26 +59,27 @@ async def _main(settings: Settings) -> None:
         probe = DatabaseProbe(pool, prefix="ROUTER_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s)
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
-        outbox = Outbox(pool=pool, publisher=publisher, producer="router", topic_prefix=settings.topic_prefix)
+        outbox = Outbox(
+            table=PostgresOutbox(pool), publisher=publisher, producer="router", topic_prefix=settings.topic_prefix
+        )
         follower = Follower(
             name="router",
-            dsn=dsn,
+            open_seat=PostgresSeat.opener(name="router", dsn=dsn, tables=PostgresSkills, apply=know_skills),
             bus=bus,
             topics=[settings.topic_prefix + CONFIG.name],
-            apply=know_skills,
         )
         topics = [settings.topic_prefix + topic.name for topic in (CONFIG, AGENTS, CONTACTS)]
         url = settings.advertise_url or settings.own_url
-        leases = Leases(dsn=dsn, me=me, url=url)
+        leases = PostgresLeases(dsn=dsn, me=me, url=url)
         scorers = load(settings.scorers)
         http = httpx.AsyncClient()
         stack.push_async_callback(http.aclose)
         stack.push_async_callback(leases.close)
 
-        async def take_shard(shard: int) -> tuple[PostgresLedger, Reign] | None:
+        async def take_shard(shard: int) -> tuple[Ledger, Reign] | None:
             return await take(dsn, shard=shard, owner=me, topics=topics)
 
-        def make_shard(ledger: PostgresLedger, reign: Reign, doubtful: bool) -> Shard:
+        def make_shard(ledger: Ledger, reign: Reign, doubtful: bool) -> Shard:
             return Shard(
                 ledger=ledger,
                 reign=reign,
@@ -114,7 +115,7 @@ async def _main(settings: Settings) -> None:
         )
         add_routes(
             app,
-            queues=Queues(engine, clock),
+            queues=PostgresQueues(engine, clock),
             verifier=verifier,
             clock=clock,
             hand_over=outbox.hand_over,

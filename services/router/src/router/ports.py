@@ -1,12 +1,16 @@
 """What a shard needs from the outside: a judge that keeps what is true."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from common.contracts.config import QueueDefined
+from common.contracts.policies import QueuePolicy
 from common.runtime.bus import Incoming, Place
+from common.runtime.outbox import OutboxRow
 from router.core.state import State
 from router.core.values import Queue
+from router.ownership import Lease
 
 
 class Fenced(Exception):
@@ -97,3 +101,61 @@ class Ledger(Protocol):
     async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]: ...
 
     async def park(self, record: Incoming) -> None: ...
+
+    async def close(self) -> None:
+        """Give the shard back."""
+        ...
+
+
+Take = Callable[[int], Awaitable[tuple[Ledger, Reign] | None]]
+"""Begin a new reign over a shard; None when another session holds its lock. Raises `Retryable`."""
+
+
+class Leases(Protocol):
+    """What all routers share to agree on who owns what. Raises `Retryable`, or what a driver raises, when it is away."""
+
+    async def look(self) -> tuple[list[Lease], dict[str, int], set[str]]:
+        """Every lease, every instance's counter, and the instances that were asked to give their shards back."""
+        ...
+
+    async def renew(self, epochs: dict[int, int]) -> set[int]:
+        """Show that we live, for ourselves and for each shard under our epoch; returns the shards that are still ours."""
+        ...
+
+    async def break_open(self, shards: Sequence[int]) -> None:
+        """End the sessions of owners that stand still; their locks go with them, a moment later."""
+        ...
+
+    async def forget_instance(self, name: str) -> None:
+        """Delete the row of an instance that is gone."""
+        ...
+
+    async def forget_connection(self) -> None:
+        """The connection is no good: the next call opens another."""
+        ...
+
+
+class Queues(Protocol):
+    """Queues as administrators see them. Raises `Retryable` when the database is away."""
+
+    async def put(self, queue_id: str, values: dict[str, Any], *, actor: str) -> tuple[QueueDefined, OutboxRow] | None:
+        """Define or change a queue, and what tells the others; None when it lies in another pool."""
+        ...
+
+    async def known(self, pool: str) -> tuple[set[str], dict[str, QueuePolicy]]:
+        """Every skill, and the policies of the pool's queues."""
+        ...
+
+    async def get(self, queue_id: str) -> tuple[QueueDefined, dict[str, int]] | None:
+        """A queue, and how many live contacts it has by state."""
+        ...
+
+    async def list_all(self, *, after: str, limit: int) -> list[QueueDefined]:
+        """Queues in the order of their ids."""
+        ...
+
+
+class Skills(Protocol):
+    """Skills that exist, inside one transaction."""
+
+    async def know(self, skills: Sequence[str]) -> None: ...

@@ -1,7 +1,7 @@
 """The loops that take shards, reign over them, renew the leases and give surplus ones back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -9,10 +9,8 @@ from common.runtime.clock import monotonic_s
 from common.runtime.database import AWAY
 from common.runtime.failures import InvariantBroken, Retryable
 from router import metrics
-from router.adapters.leases import Leases
-from router.adapters.ledger import PostgresLedger
 from router.ownership import Watch
-from router.ports import Diverged, Fenced, Reign
+from router.ports import Diverged, Fenced, Leases, Ledger, Reign, Take
 from router.progress import STALLED_S, Progress
 from router.shard import Shard
 
@@ -21,8 +19,7 @@ log = structlog.get_logger()
 AFTER_FAILURE_S = 0.3
 AFTER_GIVING_BACK_S = 1.0
 
-Take = Callable[[int], Awaitable[tuple[PostgresLedger, Reign] | None]]
-MakeShard = Callable[[PostgresLedger, Reign, bool], Shard]
+MakeShard = Callable[[Ledger, Reign, bool], Shard]
 
 
 class Reigns:
@@ -137,7 +134,7 @@ class Reigns:
         return True
 
     async def _reign(self, number: int) -> None:
-        ledger: PostgresLedger | None = None
+        ledger: Ledger | None = None
         try:
             taken = await self._take(number)
             if taken is None:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -71,11 +73,66 @@ async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     await connection.execute(INSERT, *columns(rows))
 
 
+class OutboxTable(Protocol):
+    """The table `outbox` of one service. Every method raises `Retryable` when the database is away."""
+
+    async def forget(self, event_ids: Sequence[str]) -> None:
+        """These were acknowledged."""
+        ...
+
+    def left_lying(self, rows_max: int) -> AbstractAsyncContextManager[list[OutboxRow]]:
+        """Rows older than the fast path needs, that nobody else holds; deleted when the block ends without an error."""
+        ...
+
+    async def size(self) -> tuple[int, float]:
+        """How many rows there are, and the age in seconds of the oldest."""
+        ...
+
+
+class PostgresOutbox:
+    """See `OutboxTable`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def forget(self, event_ids: Sequence[str]) -> None:
+        """These were acknowledged."""
+        async with borrowed(self._pool) as connection:
+            await connection.execute("DELETE FROM outbox WHERE event_id = ANY($1::text[])", list(event_ids))
+
+    @asynccontextmanager
+    async def left_lying(self, rows_max: int) -> AsyncIterator[list[OutboxRow]]:
+        """The rows stay locked while the block runs, so that two replicas do not publish the same."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            found = await connection.fetch(
+                "SELECT event_id, topic, partition, key, type, at_ms, correlation_id, value FROM outbox"
+                f" WHERE created_at < now() - interval '{SWEEP_AGE}'"
+                " ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+                rows_max,
+            )
+            rows = [OutboxRow(**dict(row)) for row in found]
+            yield rows
+            if rows:
+                await connection.execute(
+                    "DELETE FROM outbox WHERE event_id = ANY($1::text[])", [row.event_id for row in rows]
+                )
+
+    async def size(self) -> tuple[int, float]:
+        """How many facts wait, and since when."""
+        async with borrowed(self._pool) as connection:
+            left = await connection.fetchrow(
+                "SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s"
+                " FROM outbox"
+            )
+        assert left is not None, "an aggregate has a row"
+        return left["rows"], left["oldest_s"]
+
+
 class Outbox:
     """The relay of one service process."""
 
-    def __init__(self, *, pool: Pool, publisher: Publisher, producer: str, topic_prefix: str) -> None:
-        self._pool = pool
+    def __init__(self, *, table: OutboxTable, publisher: Publisher, producer: str, topic_prefix: str) -> None:
+        self._table = table
         self._publisher = publisher
         self._producer = producer
         self._prefix = topic_prefix
@@ -123,35 +180,19 @@ class Outbox:
 
     async def sweep(self) -> int:
         """Forget what was published, publish what was left lying; returns how many rows that were."""
-        async with borrowed(self._pool) as connection:
-            published, self._published = self._published, []
-            if published:
-                await connection.execute("DELETE FROM outbox WHERE event_id = ANY($1::text[])", published)
-            async with connection.transaction():
-                found = await connection.fetch(
-                    "SELECT event_id, topic, partition, key, type, at_ms, correlation_id, value FROM outbox"
-                    f" WHERE created_at < now() - interval '{SWEEP_AGE}'"
-                    " ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED",
-                    PUBLISH_MAX,
-                )
-                rows = [OutboxRow(**dict(row)) for row in found]
-                if rows:
-                    await self._publisher.publish([self._record(row) for row in rows])
-                    await connection.execute(
-                        "DELETE FROM outbox WHERE event_id = ANY($1::text[])", [row.event_id for row in rows]
-                    )
+        published, self._published = self._published, []
+        if published:
+            await self._table.forget(published)
+        async with self._table.left_lying(PUBLISH_MAX) as rows:
+            if rows:
+                await self._publisher.publish([self._record(row) for row in rows])
         return len(rows)
 
     async def measure(self) -> None:
         """How many facts wait, and since when."""
-        async with borrowed(self._pool) as connection:
-            left = await connection.fetchrow(
-                "SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s"
-                " FROM outbox"
-            )
-        assert left is not None, "an aggregate has a row"
-        metrics.outbox_rows.set(left["rows"])
-        metrics.outbox_oldest_seconds.set(left["oldest_s"])
+        rows, oldest_s = await self._table.size()
+        metrics.outbox_rows.set(rows)
+        metrics.outbox_oldest_seconds.set(oldest_s)
 
     def _record(self, row: OutboxRow) -> Outgoing:
         envelope = Envelope(

@@ -41,8 +41,8 @@ session_table = sa.Table(
 outbox_table = sa.Table("outbox", metadata, *(sa.Column(name) for name in OutboxRow.__struct_fields__))
 
 
-class Directory:
-    """Who works here and who can do what."""
+class PostgresDirectory:
+    """See `agent_presence.ports.Directory`."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
         self._engine = engine

@@ -77,7 +77,7 @@ SELECT c.agent_id, c.command_id, c.verb, c.contact_id, c.attempt, c.outcome FROM
 
 
 class PostgresSessions:
-    """Sign-in, leases and commands; each change tells the router in the same transaction."""
+    """See `agent_presence.ports.Sessions`. Leases are measured by the database's clock alone."""
 
     def __init__(self, pool: Pool, *, clock: Clock, lease_s: float) -> None:
         self._pool = pool

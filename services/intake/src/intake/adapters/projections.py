@@ -1,22 +1,15 @@
-"""Tables that follow the facts of others, and the reconciler that repeats what nobody confirmed."""
+"""Tables that follow the facts of others, and the repetition of what nobody confirmed."""
 
-import asyncio
+from collections.abc import Mapping
 
 import msgspec
-import structlog
 
 from common.contracts.config import QueueDefined
-from common.runtime.clock import Clock
 from common.runtime.database import Connection, Pool, borrowed
-from common.runtime.failures import Retryable
 from common.runtime.outbox import OutboxRow, insert
-from intake import metrics
 from intake.domain import Receipt, Wishes
 from intake.translate import cancellation, submission
 
-log = structlog.get_logger()
-
-RECONCILE_EVERY_S = 1.0
 RECONCILE_MAX = 500
 """Contacts repeated at one go; the rest waits for the next one."""
 
@@ -36,61 +29,49 @@ SELECT contact_id, pool, cancel_reason, correlation_id FROM contact c
 """
 
 
-async def know_queue(connection: Connection, fact: QueueDefined) -> None:
-    """A queue exists, unless we know a later version."""
-    await connection.execute(
-        "INSERT INTO queue (queue_id, pool, version, priority) VALUES ($1, $2, $3, $4) ON CONFLICT (queue_id)"
-        " DO UPDATE SET pool = excluded.pool, version = excluded.version, priority = excluded.priority"
-        " WHERE queue.version < excluded.version",
-        fact.queue,
-        fact.pool,
-        fact.version,
-        fact.priority,
-    )
+class PostgresProjections:
+    """See `intake.ports.Projections`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def know_queue(self, fact: QueueDefined) -> None:
+        """A queue exists, unless we know a later version."""
+        await self._connection.execute(
+            "INSERT INTO queue (queue_id, pool, version, priority) VALUES ($1, $2, $3, $4) ON CONFLICT (queue_id)"
+            " DO UPDATE SET pool = excluded.pool, version = excluded.version, priority = excluded.priority"
+            " WHERE queue.version < excluded.version",
+            fact.queue,
+            fact.pool,
+            fact.version,
+            fact.priority,
+        )
+
+    async def know_skill(self, skill: str) -> None:
+        """A skill exists."""
+        await self._connection.execute("INSERT INTO skill (skill) VALUES ($1) ON CONFLICT DO NOTHING", skill)
+
+    async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
+        """The contacts' states after the router's facts: (state, since, attempt, agent)."""
+        if not states:
+            return
+        rows = sorted((contact_id, *rest) for contact_id, rest in states.items())
+        await self._connection.execute(
+            "UPDATE contact c SET state = s.state, state_at_ms = s.at_ms, attempt = greatest(c.attempt, s.attempt),"
+            " agent_id = s.agent_id FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[])"
+            " AS s(contact_id, state, at_ms, attempt, agent_id) WHERE c.contact_id = s.contact_id",
+            *[list(column) for column in zip(*rows, strict=True)],
+        )
 
 
-async def know_skill(connection: Connection, skill: str) -> None:
-    """A skill exists."""
-    await connection.execute("INSERT INTO skill (skill) VALUES ($1) ON CONFLICT DO NOTHING", skill)
+class PostgresRepeats:
+    """See `intake.ports.Repeats`."""
 
-
-async def move_contacts(connection: Connection, states: dict[str, tuple[str, int, int, str]]) -> None:
-    """The contacts' states after the router's facts: (state, since, attempt, agent)."""
-    if not states:
-        return
-    rows = sorted((contact_id, *rest) for contact_id, rest in states.items())
-    await connection.execute(
-        "UPDATE contact c SET state = s.state, state_at_ms = s.at_ms, attempt = greatest(c.attempt, s.attempt),"
-        " agent_id = s.agent_id FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[])"
-        " AS s(contact_id, state, at_ms, attempt, agent_id) WHERE c.contact_id = s.contact_id",
-        *[list(column) for column in zip(*rows, strict=True)],
-    )
-
-
-class Reconciler:
-    """Repeats submissions that nobody queued and cancellations that ended nothing. The router ignores what it knows."""
-
-    def __init__(self, *, pool: Pool, clock: Clock, after_ms: int) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._clock = clock
-        self._after_ms = after_ms
 
-    async def run(self) -> None:
-        """Reconcile until cancelled."""
-        while True:
-            await asyncio.sleep(RECONCILE_EVERY_S)
-            try:
-                repeated = await self.reconcile()
-            except Retryable as why:
-                log.warning("reconcile_failed", why=str(why))
-                continue
-            if repeated:
-                log.warning("unconfirmed_contacts_repeated", contacts=repeated)
-
-    async def reconcile(self) -> int:
-        """One round; returns how many facts were put into the outbox again."""
-        now_ms = self._clock.now_ms()
-        before_ms = now_ms - self._after_ms
+    async def repeat(self, *, before_ms: int, now_ms: int) -> int:
+        """Submissions that nobody queued and cancellations that ended nothing."""
         async with borrowed(self._pool) as connection, connection.transaction():
             rows = [_resubmission(dict(r)) for r in await connection.fetch(UNCONFIRMED, before_ms, RECONCILE_MAX)]
             rows += [
@@ -110,7 +91,6 @@ class Reconciler:
                     now_ms,
                 )
                 await insert(connection, rows)
-        metrics.repeated.inc(len(rows))
         return len(rows)
 
 

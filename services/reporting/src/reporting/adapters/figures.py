@@ -63,8 +63,8 @@ SELECT q.queue_id, q.pool, count(c.contact_id) AS offered, count(c.answered_at_m
 """)
 
 
-class Figures:
-    """Answers of reporting; each says up to when the facts are in it."""
+class PostgresFigures:
+    """See `reporting.ports.Figures`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

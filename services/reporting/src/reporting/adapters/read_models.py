@@ -1,12 +1,12 @@
-"""Writing the read models: load what a batch of facts is about, fold in memory, write it back in bulk."""
+"""The read models on PostgreSQL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 
-from common.contracts import agents, codec, config, contacts, routing
-from common.runtime.bus import Incoming
+from common.contracts import agents, config, contacts
 from common.runtime.database import Connection
-from reporting.domain import ContactRow, Folded, Segment, begin, fold
+from reporting.domain import ContactRow, Folded, Segment
+from reporting.ports import Step
 
 _CONTACT = [f.name for f in fields(ContactRow)]
 _SEGMENT = [f.name for f in fields(Segment)]
@@ -48,92 +48,53 @@ ON CONFLICT DO NOTHING
 """
 
 
-@dataclass(slots=True)
-class _Work:
-    """What a batch changes."""
+class PostgresReadModels:
+    """See `reporting.ports.ReadModels`."""
 
-    folded: dict[str, Folded] = field(default_factory=dict)
-    closed: list[Segment] = field(default_factory=list)
-    steps: list[tuple[object, ...]] = field(default_factory=list)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-
-async def apply(connection: Connection, records: Sequence[Incoming]) -> None:
-    """The effect of the facts, inside the caller's transaction."""
-    work = _Work()
-    about = {r.fact.contact_id for r in records if isinstance(r.fact, routing.RoutingFactBase)}
-    await _load(connection, work, sorted(about))
-    for record in records:
-        match record.fact:
-            case routing.RoutingFactBase():
-                _take(work, record)
-            case agents.AgentPicture() as fact:
-                await connection.execute(
-                    PUT_STAY,
-                    fact.agent_id,
-                    fact.session_no,
-                    fact.seq,
-                    fact.pool,
-                    fact.presence,
-                    fact.units,
-                    fact.at_ms,
-                )
-            case contacts.ContactSubmitted() as fact:
-                await connection.execute(PUT_SUBMISSION, fact.contact_id, fact.queue, fact.accepted_at_ms)
-            case config.QueueDefined() as fact:
-                await connection.execute(PUT_QUEUE, fact.queue, fact.pool, fact.version, fact.service_level_ms)
-    await _write(connection, work)
-
-
-async def _load(connection: Connection, work: _Work, about: list[str]) -> None:
-    if not about:
-        return
-    rows = await connection.fetch("SELECT * FROM contact WHERE contact_id = ANY($1::text[])", about)
-    segments = await connection.fetch(
-        "SELECT * FROM segment WHERE contact_id = ANY($1::text[]) AND ended_at_ms IS NULL", about
-    )
-    still_open = {row["contact_id"]: Segment(**dict(row)) for row in segments}
-    for row in rows:
-        contact = ContactRow(**dict(row))
-        work.folded[contact.contact_id] = Folded(contact=contact, open=still_open.get(contact.contact_id))
-
-
-def _take(work: _Work, record: Incoming) -> None:
-    fact = record.fact
-    assert isinstance(fact, routing.RoutingFactBase) and record.envelope is not None
-    work.steps.append(
-        (
-            record.partition,
-            record.envelope.sequence,
-            fact.contact_id,
-            fact.at_ms,
-            codec.type_of(fact),
-            getattr(fact, "attempt", None),
-            getattr(fact, "agent_id", None),
-            getattr(fact, "reason", None),
+    async def load(self, contact_ids: Sequence[str]) -> dict[str, Folded]:
+        """Contacts with their open segments."""
+        about = list(contact_ids)
+        rows = await self._connection.fetch("SELECT * FROM contact WHERE contact_id = ANY($1::text[])", about)
+        segments = await self._connection.fetch(
+            "SELECT * FROM segment WHERE contact_id = ANY($1::text[]) AND ended_at_ms IS NULL", about
         )
-    )
-    before = work.folded.get(fact.contact_id)
-    if isinstance(fact, routing.ContactQueued) and before is None:
-        after = begin(fact)
-    elif before is None:
-        return  # its beginning is older than what Kafka kept when we first started
-    else:
-        after = fold(before, fact)
-    work.folded[fact.contact_id] = after
-    if after.closed is not None:
-        work.closed.append(after.closed)
+        still_open = {row["contact_id"]: Segment(**dict(row)) for row in segments}
+        contacts = [ContactRow(**dict(row)) for row in rows]
+        return {one.contact_id: Folded(contact=one, open=still_open.get(one.contact_id)) for one in contacts}
 
+    async def write(self, *, folded: Sequence[Folded], closed: Sequence[Segment], steps: Sequence[Step]) -> None:
+        """In bulk."""
+        if steps:
+            await self._connection.executemany(PUT_STEP, steps)
+        if folded:
+            await self._connection.executemany(PUT_CONTACT, [_values(one.contact, _CONTACT) for one in folded])
+        segments = [*closed, *(one.open for one in folded if one.open is not None)]
+        if segments:
+            await self._connection.executemany(PUT_SEGMENT, [_values(one, _SEGMENT) for one in segments])
 
-async def _write(connection: Connection, work: _Work) -> None:
-    touched = {step[2] for step in work.steps}
-    folded = [one for contact_id, one in sorted(work.folded.items()) if contact_id in touched]
-    if work.steps:
-        await connection.executemany(PUT_STEP, work.steps)
-    if folded:
-        await connection.executemany(PUT_CONTACT, [_values(one.contact, _CONTACT) for one in folded])
-    segments = [*work.closed, *(one.open for one in folded if one.open is not None)]
-    if segments:
-        await connection.executemany(PUT_SEGMENT, [_values(one, _SEGMENT) for one in segments])
+    async def put_stay(self, fact: agents.AgentPicture) -> None:
+        """An agent's stay in a presence begins, and the one before ends."""
+        await self._connection.execute(
+            PUT_STAY,
+            fact.agent_id,
+            fact.session_no,
+            fact.seq,
+            fact.pool,
+            fact.presence,
+            fact.units,
+            fact.at_ms,
+        )
+
+    async def put_submission(self, fact: contacts.ContactSubmitted) -> None:
+        """A contact was accepted."""
+        await self._connection.execute(PUT_SUBMISSION, fact.contact_id, fact.queue, fact.accepted_at_ms)
+
+    async def put_queue(self, fact: config.QueueDefined) -> None:
+        """A queue is defined, unless a later version is known."""
+        await self._connection.execute(PUT_QUEUE, fact.queue, fact.pool, fact.version, fact.service_level_ms)
 
 
 def _values(row: ContactRow | Segment, names: list[str]) -> list[object]:

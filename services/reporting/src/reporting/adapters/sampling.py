@@ -7,7 +7,7 @@ import structlog
 from common.runtime.clock import Clock
 from common.runtime.failures import Retryable
 from reporting import metrics
-from reporting.adapters.figures import Figures
+from reporting.ports import Figures
 
 log = structlog.get_logger()
 

@@ -24,8 +24,8 @@ RETURNING l.shard
 """
 
 
-class Leases:
-    """What all routers share to agree on who owns what."""
+class PostgresLeases:
+    """See `router.ports.Leases`."""
 
     def __init__(self, *, dsn: str, me: str, url: str = "") -> None:
         self._dsn = dsn

@@ -1,5 +1,6 @@
 """Queue administration on SQLAlchemy Core."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from common.contracts.policies import QueuePolicy
 from common.contracts.topics import CONFIG, shard_of
 from common.runtime.audit import audited
 from common.runtime.clock import Clock
-from common.runtime.database import reading, writing
+from common.runtime.database import Connection, reading, writing
 from common.runtime.outbox import OutboxRow, outbox_row
 
 metadata = sa.MetaData()
@@ -44,7 +45,20 @@ contact = sa.Table(
 outbox = sa.Table("outbox", metadata, *(sa.Column(name) for name in OutboxRow.__struct_fields__))
 
 
-class Queues:
+class PostgresSkills:
+    """See `router.ports.Skills`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def know(self, skills: Sequence[str]) -> None:
+        """These exist."""
+        await self._connection.execute(
+            "INSERT INTO skill SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", list(skills)
+        )
+
+
+class PostgresQueues:
     """Queues as administrators see them."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
