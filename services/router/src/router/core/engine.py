@@ -43,9 +43,16 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
     decided: list[Output] = []
     if state.timers and state.timers[0][0] <= now_ms:
         _ring(state, decided)
+        _match(state, decided)  # what became due is decided before what is told, as if a tick had come just before
     HANDLERS[type(told)](state, told, decided)
     if state.timers and state.timers[0][0] <= now_ms:
         _ring(state, decided)
+    _match(state, decided)
+    return decided
+
+
+def _match(state: State, decided: list[Output]) -> None:
+    """Let contacts and agents find each other, and queues act, until nothing that changed can change any more."""
     if state.resuming:
         resume_waiting(state, decided)
     if state.newcomer is not None or state.freed is not None:
@@ -68,7 +75,6 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
     if state.said:
         decided.extend(state.said)
         state.said.clear()
-    return decided
 
 
 def _ring(state: State, decided: list[Output]) -> None:
