@@ -29,7 +29,7 @@ from common.runtime.problems import (
 )
 from intake.domain import NewContact, Receipt, Refusal, Refused, Wishes
 from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL
-from intake.handlers import Accepting, ask_callback, cancel
+from intake.handlers import Accepting, Details, ask_callback, cancel
 from intake.ports import Contacts, Keys, Relay
 
 STATUS: dict[Refusal, Problem] = {
@@ -199,6 +199,7 @@ def add_routes(
     """Put the routes on the app."""
     client = _client_dependency(keys)
     agent = require_role(verifier, clock, "agent")
+    details = Details(contacts)
 
     @app.post(
         "/v1/contacts",
@@ -310,8 +311,8 @@ def add_routes(
         responses=documented(NOT_FOUND, INVALID_REQUEST),
     )
     async def get_customer(contact_id: IdPath, who: Annotated[Principal, Depends(agent)]) -> Response | dict[str, Any]:
-        """The customer's details, for the agent who holds the contact (agent token)."""
-        found = await contacts.customer(contact_id=contact_id, agent_id=who.subject)
+        """The customer's details, for the agent who holds the contact (agent token); at once after the accept was answered."""
+        found = await details.customer(contact_id=contact_id, agent_id=who.subject)
         return answer(NOT_FOUND, "You do not hold such a contact.") if found is None else found
 
 

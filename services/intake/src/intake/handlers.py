@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import Clock, new_id
 from common.runtime.failures import Retryable
+from common.runtime.on_its_way import OnItsWay
 from common.runtime.outbox import OutboxRow
 from intake import metrics
 from intake.domain import NewContact, Receipt, Refusal, Refused, skills_of
@@ -31,6 +33,7 @@ class Accepting:
         self._catalogue = catalogue
         self._relay = relay
         self._clock = clock
+        self._on_its_way = OnItsWay()
         self._commit: SharedCommit[Given, Receipt | Refused] = SharedCommit(
             self._commit_all, what="contact", key=lambda given: (given[0].client_id, given[0].idempotency_key)
         )
@@ -45,11 +48,11 @@ class Accepting:
         return answer
 
     async def _accept(self, contact: NewContact) -> Receipt | Refused:
-        queue = await self._catalogue.queue(contact.queue)
+        queue = await self._on_its_way.look(lambda: self._catalogue.queue(contact.queue))
         if queue is None:
             return Refused(reason=Refusal.UNKNOWN_QUEUE, detail=f"There is no queue {contact.queue}.")
         asked = [skill for skill, _ in contact.requirements] + skills_of(contact.wishes.need)
-        missing = await self._catalogue.missing_skills(asked)
+        missing = await self._missing_skills(asked)
         if missing:
             return Refused(reason=Refusal.UNKNOWN_SKILL, detail=f"There is no skill {', '.join(missing)}.")
         pool, default_priority = queue
@@ -71,6 +74,20 @@ class Accepting:
         )
         return await self._commit((contact, receipt, pool, row))
 
+    async def _missing_skills(self, asked: Sequence[str]) -> list[str]:
+        """Those that nobody defined; one that was defined a moment ago is waited for."""
+        missing = await self._catalogue.missing_skills(asked) if asked else []
+        if not missing:
+            return []
+
+        async def all_there() -> bool | None:
+            nonlocal missing
+            missing = await self._catalogue.missing_skills(asked)
+            return None if missing else True
+
+        await self._on_its_way.look(all_there)
+        return missing
+
     async def _with_last_agent(self, contact: NewContact) -> NewContact:
         """The agent who had the customer's last contact, where the client refers to customers and names no agent itself."""
         wishes = contact.wishes
@@ -88,6 +105,19 @@ class Accepting:
         ]
         self._relay.hand_over(fresh)
         return answers
+
+
+class Details:
+    """The customer's details, for the agent who holds the contact."""
+
+    def __init__(self, contacts: Contacts) -> None:
+        self._contacts = contacts
+        self._on_its_way = OnItsWay()
+
+    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
+        """None when the agent does not hold it. An agent whose accept was answered holds it, and the fact that says so may
+        still be on its way to us: it is waited for. Raises `Retryable` when too many wait."""
+        return await self._on_its_way.look(lambda: self._contacts.customer(contact_id=contact_id, agent_id=agent_id))
 
 
 async def ask_callback(

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
+from common.runtime.on_its_way import OnItsWay
 from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
 from reporting.errors import BAD_INTERVAL
 from reporting.ports import Figures
@@ -81,6 +82,7 @@ def add_routes(
 ) -> None:
     """Put the routes on the app."""
     reader = require_role(verifier, clock, "supervisor", "admin")
+    on_its_way = OnItsWay()  # of a contact that was posted or a queue that was defined a moment ago
 
     @app.get(
         "/v1/queues/{queue_id}/summary",
@@ -97,7 +99,9 @@ def add_routes(
         """Figures of a queue in an interval (role supervisor or admin)."""
         if not timedelta(0) < end - start <= INTERVAL_MAX:
             return answer(BAD_INTERVAL, f"The interval is {end - start} long.")
-        found = await figures.summary(queue_id, from_ms=_ms(start), to_ms=_ms(end), now_ms=clock.now_ms())
+        found = await on_its_way.look(
+            lambda: figures.summary(queue_id, from_ms=_ms(start), to_ms=_ms(end), now_ms=clock.now_ms())
+        )
         if found is None:
             return answer(NOT_FOUND, f"There is no queue {queue_id}.")
         return {**found, "as_of": _moment(found["as_of_ms"])}
@@ -112,7 +116,7 @@ def add_routes(
         contact_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")], _: Annotated[Principal, Depends(reader)]
     ) -> Response | dict[str, Any]:
         """Everything that happened to a contact (role supervisor or admin)."""
-        found = await figures.journey(contact_id)
+        found = await on_its_way.look(lambda: figures.journey(contact_id))
         if found is None:
             return answer(NOT_FOUND, "No fact speaks of such a contact.")
         return _journey(found)

@@ -1,6 +1,5 @@
 """HTTP face of the router: queue administration and queue state."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.contracts.config import QueueDefined
 from common.contracts.policies import QueuePolicy, policy_schema
 from common.runtime.auth import Principal, TokenVerifier
-from common.runtime.clock import Clock, monotonic_s
+from common.runtime.clock import Clock
 from common.runtime.http import require_role
+from common.runtime.on_its_way import OnItsWay
 from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
 from router.core.needs import parts, skills_need
@@ -25,7 +25,6 @@ NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
 POLICY_SCHEMA = policy_schema()
-SKILL_ON_ITS_WAY_S, LOOK_AGAIN_S = 2.0, 0.05
 
 
 class RequirementIn(BaseModel):
@@ -91,7 +90,9 @@ def _out(fact: QueueDefined) -> dict[str, Any]:
     return dict(values)
 
 
-async def _policy_of(queues: Queues, queue_id: str, body: QueueIn, scorers: frozenset[str]) -> QueuePolicy | Response:
+async def _policy_of(
+    queues: Queues, queue_id: str, body: QueueIn, scorers: frozenset[str], on_its_way: OnItsWay
+) -> QueuePolicy | Response:
     try:
         policy = msgspec.convert(body.policy, QueuePolicy)
     except msgspec.ValidationError as why:
@@ -99,7 +100,7 @@ async def _policy_of(queues: Queues, queue_id: str, body: QueueIn, scorers: froz
         place = "/policy" + path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
         errors = [{"pointer": place, "in": "body", "detail": text}]
         return answer(INVALID_REQUEST, "The policy does not fit its schema.", errors=errors)
-    skills, policies = await _known(queues, body, policy)
+    skills, policies = await _known(queues, body, policy, on_its_way)
     base = skills_need(tuple((one.skill, one.min_level) for one in body.requirements))
     known = Known(skills=skills, queues=policies, scorers=scorers)
     faults = vet(queue_id, base, policy, known)
@@ -110,17 +111,23 @@ async def _policy_of(queues: Queues, queue_id: str, body: QueueIn, scorers: froz
     return answer(POLICY_CANNOT_WORK, f"{len(faults)} place(s) cannot work.", errors=listed)
 
 
-async def _known(queues: Queues, body: QueueIn, policy: QueuePolicy) -> tuple[set[str], dict[str, QueuePolicy]]:
+async def _known(
+    queues: Queues, body: QueueIn, policy: QueuePolicy, on_its_way: OnItsWay
+) -> tuple[set[str], dict[str, QueuePolicy]]:
     """Skills and queues that exist. A skill that was defined a moment ago is waited for: its fact is on the way."""
     wanted = {one.skill for one in body.requirements} | set(policy.choice.weights)
     for need in (policy.need, *(step.need for step in policy.steps)):
         wanted |= {part.skill for part in parts(need) if part.skill}
-    deadline_s = monotonic_s() + SKILL_ON_ITS_WAY_S
-    while True:
-        skills, policies = await queues.known(body.pool)
-        if wanted <= skills or monotonic_s() > deadline_s:
-            return skills, policies
-        await asyncio.sleep(LOOK_AGAIN_S)
+    seen: tuple[set[str], dict[str, QueuePolicy]] = await queues.known(body.pool)
+
+    async def all_there() -> bool | None:
+        nonlocal seen
+        seen = await queues.known(body.pool)
+        return True if wanted <= seen[0] else None
+
+    if not wanted <= seen[0]:
+        await on_its_way.look(all_there)
+    return seen
 
 
 def _pointer(fault: Fault) -> str:
@@ -141,6 +148,7 @@ def add_routes(
     """Put the routes on the app."""
     admin = require_role(verifier, clock, "admin")
     reader = require_role(verifier, clock, "admin", "supervisor")
+    on_its_way = OnItsWay()
 
     @app.put(
         "/v1/queues/{queue_id}",
@@ -158,7 +166,7 @@ def add_routes(
 
         With `dry_run` nothing is saved: the answer says what the queue would be.
         """
-        policy = await _policy_of(queues, queue_id, body, scorers)
+        policy = await _policy_of(queues, queue_id, body, scorers, on_its_way)
         if isinstance(policy, Response):
             return policy
         values = body.model_dump()

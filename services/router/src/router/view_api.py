@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
+from common.runtime.on_its_way import OnItsWay
 from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
 from router.views import Views
 
@@ -58,6 +59,7 @@ class TraceOut(BaseModel):
 def add_view_routes(app: FastAPI, *, views: Views, verifier: TokenVerifier, clock: Clock) -> None:
     """Put the routes on the app."""
     reader = require_role(verifier, clock, "admin", "supervisor")
+    on_its_way = OnItsWay()  # of a contact that was posted a moment ago
 
     @app.get(
         "/v1/contacts/{contact_id}/wait",
@@ -69,7 +71,7 @@ def add_view_routes(app: FastAPI, *, views: Views, verifier: TokenVerifier, cloc
         contact_id: ContactId, request: Request, _: Annotated[Principal, Depends(reader)]
     ) -> Response | dict[str, Any]:
         """Position and wait, median and 90th percentile, at most five seconds old (role supervisor or admin)."""
-        found = await views.wait(contact_id, request.headers)
+        found = await on_its_way.look(lambda: views.wait(contact_id, request.headers))
         return answer(NOT_FOUND, f"There is no contact {contact_id} here.") if found is None else found
 
     @app.get(
@@ -82,5 +84,5 @@ def add_view_routes(app: FastAPI, *, views: Views, verifier: TokenVerifier, cloc
         contact_id: ContactId, request: Request, _: Annotated[Principal, Depends(reader)]
     ) -> Response | dict[str, Any]:
         """Every decision with its reason, and what keeps each agent from being asked now (role supervisor or admin)."""
-        found = await views.trace(contact_id, request.headers)
+        found = await on_its_way.look(lambda: views.trace(contact_id, request.headers))
         return answer(NOT_FOUND, f"There is no contact {contact_id} here.") if found is None else found
