@@ -52,7 +52,6 @@ async def test_one_caller_too_many_is_told_to_come_again_and_a_place_is_free_aft
     on_its_way = OnItsWay(wait_s=0.1, callers_max=1)
     first = asyncio.create_task(on_its_way.look(slow))
     await reached.wait()
-    await asyncio.sleep(0)
 
     with pytest.raises(Retryable, match="too many"):
         await on_its_way.look(never)
