@@ -202,8 +202,9 @@ def forged(edge: Edge) -> dict[str, str]:
         return jwt.encode({**claims, **changes}, pem, algorithm="EdDSA", headers={"kid": kid})
 
     return {
-        "expired": sign(exp=now - 1),
+        "expired": sign(iat=now - 200, exp=now - 100),
         "not yet valid": sign(nbf=now + 600),
+        "made for longer than a day": sign(exp=now + 90_000),
         "another audience": sign(aud="elsewhere"),
         "another issuer": sign(iss="elsewhere"),
         "no role": sign(role=None),

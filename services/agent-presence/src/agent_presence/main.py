@@ -14,7 +14,6 @@ from agent_presence.inboxes import Inboxes
 from agent_presence.tail import Tail
 from common.contracts.topics import ROUTING
 from common.runtime import lifecycle
-from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine, open_pool
 from common.runtime.database_probe import DatabaseProbe
@@ -71,12 +70,14 @@ async def _main(settings: Settings) -> None:
         )
         sweeper = Sweeper(sessions, relay=outbox, lease_s=settings.lease_s, every_s=settings.sweep_every_s)
 
+        verifier = settings.token_verifier()
+
         async def ready() -> dict[str, str]:
             if why := await probe.trouble():
                 return {"database": why}
             if not tail.loaded:
                 return {"inboxes": "not loaded yet: is AGENT_PRESENCE_KAFKA_BOOTSTRAP right and Kafka up?"}
-            return {}
+            return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
 
@@ -85,9 +86,6 @@ async def _main(settings: Settings) -> None:
             inboxes.wake_all()
             await asyncio.Event().wait()
 
-        verifier = TokenVerifier(
-            jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
-        )
         app = make_app(
             title="Porchlight agent presence",
             description="Sign in, poll the inbox, answer offers.",

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from common.contracts.contacts import CancelReason, Channel
 from common.contracts.policies import Need
+from common.runtime import metrics
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import bearer, correlation_of, require_role
@@ -320,6 +321,7 @@ def _client_dependency(keys: Keys) -> Callable[[Request], Awaitable[str]]:
     async def client(request: Request) -> str:
         found = await keys.client_of(bearer(request))
         if found is None:
+            metrics.credentials_refused.labels("key", "unknown").inc()
             raise ProblemRaised(UNAUTHENTICATED, "The API key is unknown or revoked.")
         return found
 

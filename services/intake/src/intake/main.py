@@ -2,7 +2,6 @@
 
 from common.contracts.topics import CONFIG, ROUTING
 from common.runtime import lifecycle
-from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_pool
 from common.runtime.database_probe import DatabaseProbe
@@ -54,9 +53,12 @@ async def _main(settings: Settings) -> None:
         )
         reconciler = Reconciler(repeats=PostgresRepeats(pool), clock=clock, after_ms=settings.reconcile_after_ms)
 
+        verifier = settings.token_verifier()
+
         async def ready() -> dict[str, str]:
-            why = await probe.trouble()
-            return {"database": why} if why else {}
+            if why := await probe.trouble():
+                return {"database": why}
+            return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
         app = make_app(
@@ -71,9 +73,7 @@ async def _main(settings: Settings) -> None:
             accepting=Accepting(contacts=contacts, catalogue=PostgresCatalogue(pool), relay=outbox, clock=clock),
             contacts=contacts,
             keys=ApiKeys(pool, pepper=settings.key_pepper.get_secret_value()),
-            verifier=TokenVerifier(
-                jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
-            ),
+            verifier=verifier,
             relay=outbox,
             clock=clock,
         )

@@ -2,7 +2,6 @@
 
 from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING
 from common.runtime import lifecycle
-from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine, open_pool
 from common.runtime.database_probe import DatabaseProbe
@@ -49,9 +48,12 @@ async def _main(settings: Settings) -> None:
             topics=[settings.topic_prefix + topic.name for topic in (CONFIG, CONTACTS, AGENTS, ROUTING)],
         )
 
+        verifier = settings.token_verifier()
+
         async def ready() -> dict[str, str]:
-            why = await probe.trouble()
-            return {"database": why} if why else {}
+            if why := await probe.trouble():
+                return {"database": why}
+            return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         figures = PostgresFigures(engine)
         running = lifecycle.Running()
@@ -60,9 +62,7 @@ async def _main(settings: Settings) -> None:
         add_routes(
             app,
             figures=figures,
-            verifier=TokenVerifier(
-                jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
-            ),
+            verifier=verifier,
             clock=clock,
             links=links,
         )

@@ -5,7 +5,6 @@ from prometheus_client import REGISTRY
 
 from common.contracts.topics import AGENTS, CONFIG, CONTACTS
 from common.runtime import lifecycle
-from common.runtime.auth import TokenVerifier
 from common.runtime.clock import SystemClock, monotonic_s, new_id
 from common.runtime.database import open_engine, open_pool
 from common.runtime.database_probe import DatabaseProbe
@@ -102,17 +101,18 @@ async def _main(settings: Settings) -> None:
 
         REGISTRY.register(StateFigures(reigns.shards, clock))
 
+        verifier = settings.token_verifier()
+
         async def ready() -> dict[str, str]:
             why = await probe.trouble()
             if not why and monotonic_s() - reigns.looked_at_s > LOOK_AGE_MAX_S:
                 why = "the leases were not seen lately"
-            return {"database": why} if why else {}
+            if why:
+                return {"database": why}
+            return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
         app = make_app(title="Porchlight router", description="Queues and their state.", running=running, ready=ready)
-        verifier = TokenVerifier(
-            jwks_file=settings.jwks_file, issuer=settings.token_issuer, audience=settings.token_audience
-        )
         add_routes(
             app,
             queues=PostgresQueues(engine, clock),

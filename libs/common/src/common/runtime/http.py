@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.runtime import metrics, problems, tracing
-from common.runtime.auth import Principal, Role, TokenVerifier
+from common.runtime.auth import Principal, Refused, Role, TokenVerifier
 from common.runtime.clock import Clock, SystemClock, monotonic_s, new_id
 from common.runtime.failures import Retryable
 from common.runtime.lifecycle import Running
@@ -221,6 +221,7 @@ def bearer(request: Request) -> str:
     """The credential of the Authorization header. Raises `ProblemRaised` when there is none."""
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
+        metrics.credentials_refused.labels("none", "missing").inc()
         raise problems.ProblemRaised(problems.UNAUTHENTICATED, "The Authorization header has no bearer credential.")
     return credential.strip()
 
@@ -230,9 +231,11 @@ def require_role(verifier: TokenVerifier, clock: Clock, *roles: Role) -> Callabl
 
     async def dependency(request: Request) -> Principal:
         principal = verifier.verify(bearer(request), now_s=clock.now_ms() // 1000)
-        if principal is None:
+        if isinstance(principal, Refused):
+            metrics.credentials_refused.labels("token", principal.reason).inc()
             raise problems.ProblemRaised(problems.UNAUTHENTICATED, "The token is not valid, or no longer.")
         if principal.role not in roles:
+            metrics.credentials_refused.labels("token", "role").inc()
             raise problems.ProblemRaised(problems.FORBIDDEN, f"This needs the role {' or '.join(roles)}.")
         return principal
 

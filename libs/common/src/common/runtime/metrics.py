@@ -26,6 +26,13 @@ hop_age_seconds = Histogram(
 hop_lag_records = Gauge("hop_lag_records", "Records that Kafka has and this reader has not read", ("reader", "topic"))
 follower_leads = Gauge("follower_leads", "1 for the replica that applies the facts", ("follower",))
 parked = Counter("parked_records_total", "Records put aside because they cannot be read", ("reader",))
+credentials_refused = Counter(
+    "credentials_refused_total",
+    "Requests whose credential was refused (401), or whose role or session may not do that (403)",
+    ("kind", "reason"),
+)
+token_keys = Gauge("token_keys", "Keys of the JWKS file: usable ones, and odd ones that are skipped", ("which",))
+token_keys_unreadable = Gauge("token_keys_unreadable", "1 while the JWKS file is missing, empty or not whole")
 database_trouble = Gauge("database_trouble", "1 while the schema does not fit or the database does not answer")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.runtime.auth import TokenVerifier
 from common.runtime.kafka import Security
 
 SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
@@ -21,7 +22,8 @@ SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
 
 class ServiceSettings(BaseSettings):
     """Settings of any service. `clock_skew_max_s`: how far our clock may be from the database's; beyond it the service is not
-    ready, because the waits that it tells would be wrong. `drain_s`: how long a stopping instance is not ready and still answers."""
+    ready, because the waits that it tells would be wrong. `drain_s`: how long a stopping instance is not ready and still answers.
+    `token_life_max_s`: a token that was made to live longer is refused."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
@@ -37,6 +39,7 @@ class ServiceSettings(BaseSettings):
     jwks_file: str
     token_issuer: str = "porchlight"  # noqa: S105 -- a name, not a secret
     token_audience: str = "porchlight"  # noqa: S105 -- a name, not a secret
+    token_life_max_s: int = Field(86_400, ge=60, le=604_800)
     topic_prefix: str = ""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     traces_url: str = Field("", description="An OTLP/HTTP receiver; empty: no traces.")
@@ -52,6 +55,15 @@ class ServiceSettings(BaseSettings):
             ca_file=self.kafka_ca_file,
             username=self.kafka_username,
             password=self.kafka_password.get_secret_value(),
+        )
+
+    def token_verifier(self) -> TokenVerifier:
+        """Judges tokens as these settings say."""
+        return TokenVerifier(
+            jwks_file=self.jwks_file,
+            issuer=self.token_issuer,
+            audience=self.token_audience,
+            life_max_s=self.token_life_max_s,
         )
 
     @property
