@@ -1,6 +1,5 @@
 """HTTP face for agent desktops: session, presence, inbox, commands."""
 
-import asyncio
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +28,13 @@ from agent_presence.errors import (
 from agent_presence.handlers import Commands, Leases
 from agent_presence.inboxes import Inboxes
 from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
+from agent_presence.polling import Polling
 from agent_presence.ports import Sessions
 from agent_presence.tail import Tail
 from common.contracts.policies import Need
 from common.runtime.auth import Principal, TokenVerifier
-from common.runtime.clock import Clock, monotonic_s
+from common.runtime.clock import Clock
 from common.runtime.http import require_role
-from common.runtime.lifecycle import Running
 from common.runtime.outbox import Outbox
 from common.runtime.problems import (
     INVALID_REQUEST,
@@ -50,7 +49,6 @@ from common.runtime.problems import (
 log = structlog.get_logger()
 
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,4})")
-VERSION = re.compile(r'^(?:W/)?"(\d+)-(\d+)-[a-z]+"$')
 TRANSFER_PROBLEMS = (NO_SUCH_TARGET, TOO_MANY_TRANSFERS)
 ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
@@ -63,11 +61,11 @@ class Desk:
     leases: Leases
     commands: Commands
     inboxes: Inboxes
+    polling: Polling
     tail: Tail
     outbox: Outbox
     verifier: TokenVerifier
     clock: Clock
-    running: Running
     settings: Settings
 
 
@@ -204,44 +202,15 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         if asked:
             headers["Preference-Applied"] = f"wait={int(wait_s)}"
         with metrics.long_polls.track_inprogress():
-            is_on = await _changed(desk, request, who.subject, number, if_none_match, wait_s)
+            is_on = await desk.polling.changed(
+                who.subject, number, known=if_none_match, wait_s=wait_s, is_gone=request.is_disconnected
+            )
         if not is_on:
             return answer(SESSION_OVER, f"Session {number} is over.")
-        headers["ETag"] = _etag(desk, who.subject, number)
+        headers["ETag"] = desk.polling.etag(who.subject, number)
         if headers["ETag"] == if_none_match:
             return Response(status_code=304, headers=headers)
         return JSONResponse(_inbox(desk, who.subject, number), headers=headers)
-
-
-def _etag(desk: Desk, agent_id: str, number: int) -> str:
-    standing = desk.inboxes.standing(agent_id)
-    state = "offline" if standing is None else standing.routing_state.replace("_", "")
-    return f'"{number}-{desk.inboxes.version(agent_id)}-{state}"'
-
-
-async def _changed(desk: Desk, request: Request, agent_id: str, number: int, known: str | None, wait_s: float) -> bool:
-    """Wait until the inbox differs from the version `known`; False when the session ended meanwhile.
-
-    A version that is ahead of ours comes from another replica: then we wait until we know as much.
-    """
-    deadline = monotonic_s() + wait_s
-    match = VERSION.match(known or "")
-    ahead = int(match[2]) if match and int(match[1]) == number else -1
-    while known == _etag(desk, agent_id, number) or ahead > desk.inboxes.version(agent_id):
-        left_s = min(deadline - monotonic_s(), desk.leases.renew_every_s)
-        if left_s <= 0 or desk.running.stopping.is_set():
-            return True
-        try:
-            async with asyncio.timeout(left_s):
-                await desk.inboxes.changed(agent_id).wait()
-            continue
-        except TimeoutError:
-            pass  # time for a sign of life
-        if await request.is_disconnected():
-            return True
-        if not await desk.leases.is_alive(agent_id, number):
-            return False
-    return True
 
 
 def _inbox(desk: Desk, agent_id: str, number: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from agent_presence.config import SCHEMA, Settings
 from agent_presence.consumers import apply
 from agent_presence.handlers import Commands, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
+from agent_presence.polling import Polling
 from agent_presence.tail import Tail
 from common.contracts.topics import ROUTING
 from common.runtime import lifecycle
@@ -92,16 +93,17 @@ async def _main(settings: Settings) -> None:
             running=running,
             ready=ready,
         )
+        leases = Leases(sessions, lease_s=settings.lease_s)
         desk = Desk(
             sessions=sessions,
-            leases=Leases(sessions, lease_s=settings.lease_s),
+            leases=leases,
+            polling=Polling(inboxes=inboxes, leases=leases, stopping=running.stopping),
             commands=Commands(sessions, inboxes=inboxes, relay=outbox, answer_wait_s=settings.answer_wait_s),
             inboxes=inboxes,
             tail=tail,
             outbox=outbox,
             verifier=verifier,
             clock=clock,
-            running=running,
             settings=settings,
         )
         add_routes(app, desk)

@@ -1,0 +1,52 @@
+"""The long poll of an agent's inbox: wait until it differs from what the desktop knows."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+
+from agent_presence.handlers import Leases
+from agent_presence.inboxes import Inboxes
+from common.runtime.clock import monotonic_s
+
+VERSION = re.compile(r'^(?:W/)?"(\d+)-(\d+)-[a-z]+"$')
+
+
+class Polling:
+    """Answers held polls. `stopping`: set when the process is about to end, and nobody is to be held any more."""
+
+    def __init__(self, *, inboxes: Inboxes, leases: Leases, stopping: asyncio.Event) -> None:
+        self._inboxes = inboxes
+        self._leases = leases
+        self._stopping = stopping
+
+    def etag(self, agent_id: str, number: int) -> str:
+        """The version of what the agent would see in session `number`."""
+        standing = self._inboxes.standing(agent_id)
+        state = "offline" if standing is None else standing.routing_state.replace("_", "")
+        return f'"{number}-{self._inboxes.version(agent_id)}-{state}"'
+
+    async def changed(
+        self, agent_id: str, number: int, *, known: str | None, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Wait until the inbox differs from the version `known`; False when the session ended meanwhile.
+
+        A version that is ahead of ours comes from another replica: then we wait until we know as much.
+        """
+        deadline = monotonic_s() + wait_s
+        match = VERSION.match(known or "")
+        ahead = int(match[2]) if match and int(match[1]) == number else -1
+        while known == self.etag(agent_id, number) or ahead > self._inboxes.version(agent_id):
+            left_s = min(deadline - monotonic_s(), self._leases.renew_every_s)
+            if left_s <= 0 or self._stopping.is_set():
+                return True
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._inboxes.changed(agent_id).wait()
+                continue
+            except TimeoutError:
+                pass  # time for a sign of life
+            if await is_gone():
+                return True
+            if not await self._leases.is_alive(agent_id, number):
+                return False
+        return True

@@ -1,0 +1,262 @@
+"""Intake's tables in memory: as strict as PostgreSQL's, and shared by all replicas of a test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from common.contracts.config import QueueDefined
+from common.runtime.outbox import OutboxRow
+from common.testing.database import Later, MemoryServer, OutboxRows, Positions
+from common.testing.faults import Line, through
+from intake.domain import HOLDERS, OVER, NewContact, Receipt, Refusal, Refused
+from intake.translate import callback, cancellation, submission
+
+LEAVING = frozenset({"accepted", "scheduled", "queued", "offered", "assigned", "paused", "link_lost"})
+"""States in which a cancellation may still have an effect, now or later."""
+REPEATED_MAX = 500
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """A row of `contact`, with what PostgreSQL keeps beside it."""
+
+    posted: NewContact
+    receipt: Receipt
+    pool: str
+    state: str = "accepted"
+    state_at_ms: int = 0
+    attempt: int = 0
+    agent_id: str = ""
+    cancel_reason: str | None = None
+    cancel_at_ms: int | None = None
+    repeated_at_ms: int = 0
+
+
+class IntakeTables:
+    """One database of intake."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.server = server
+        self.keys: dict[tuple[str, str], str] = {}
+        self.contacts: dict[str, Row] = {}
+        self.queues: dict[str, QueueDefined] = {}
+        self.skills: set[str] = set()
+        self.outbox = OutboxRows(server)
+        self.positions = Positions()
+
+
+class MemoryContacts:
+    """See `intake.ports.Contacts`."""
+
+    def __init__(self, tables: IntakeTables, line: Line) -> None:
+        self._tables, self._line = tables, line
+
+    async def accept(self, given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[Receipt | Refused]:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "accept"):
+            return [self._accept(*one) for one in given]
+
+    def _accept(self, contact: NewContact, receipt: Receipt, pool: str, row: OutboxRow) -> Receipt | Refused:
+        key = (contact.client_id, contact.idempotency_key)
+        known = self._tables.keys.get(key)
+        if known is not None:
+            first = self._tables.contacts[known]
+            if first.posted.body_hash != contact.body_hash:
+                return Refused(reason=Refusal.KEY_REUSED, detail="The key belongs to a POST with another body.")
+            values = {name: getattr(first.receipt, name) for name in Receipt.__dataclass_fields__}
+            return Receipt(**{**values, "replayed": True})
+        self._tables.keys[key] = receipt.contact_id
+        self._tables.contacts[receipt.contact_id] = Row(
+            posted=contact, receipt=receipt, pool=pool, state_at_ms=receipt.accepted_at_ms
+        )
+        self._tables.outbox.add([row])
+        return receipt
+
+    async def cancel(self, *, contact_id: str, client_id: str, reason: str, at_ms: int) -> OutboxRow | Refused | None:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "cancel"):
+            found = self._mine(contact_id, client_id)
+            if isinstance(found, Refused):
+                return found
+            if found.cancel_at_ms is not None:
+                return None
+            found.cancel_reason, found.cancel_at_ms, found.repeated_at_ms = reason, at_ms, at_ms
+            row = cancellation(
+                contact_id=contact_id,
+                pool=found.pool,
+                reason=reason,
+                at_ms=at_ms,
+                correlation_id=found.posted.correlation_id,
+            )
+            self._tables.outbox.add([row])
+            return row
+
+    async def call_back(
+        self, *, contact_id: str, client_id: str, not_before_ms: int | None, at_ms: int
+    ) -> OutboxRow | Refused:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "call back"):
+            found = self._mine(contact_id, client_id)
+            if isinstance(found, Refused):
+                return found
+            row = callback(
+                contact_id=contact_id,
+                pool=found.pool,
+                not_before_ms=not_before_ms,
+                at_ms=at_ms,
+                correlation_id=found.posted.correlation_id,
+            )
+            self._tables.outbox.add([row])
+            return row
+
+    def _mine(self, contact_id: str, client_id: str) -> Row | Refused:
+        found = self._tables.contacts.get(contact_id)
+        if found is None or found.posted.client_id != client_id:
+            return Refused(reason=Refusal.NOT_FOUND, detail="There is no such contact of yours.")
+        if found.state in OVER:
+            return Refused(reason=Refusal.CONTACT_OVER, detail=f"The contact is in state {found.state}.")
+        return found
+
+    async def last_agent(self, *, client_id: str, customer: str) -> str:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "last agent"):
+            found = [
+                row
+                for row in self._tables.contacts.values()
+                if row.posted.client_id == client_id
+                and row.posted.wishes.customer == customer
+                and row.state in ("wrap_up", "completed")
+                and row.agent_id
+            ]
+            return max(found, key=lambda row: row.state_at_ms).agent_id if found else ""
+
+    async def get(self, *, contact_id: str, client_id: str) -> dict[str, Any] | None:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "get contact"):
+            found = self._tables.contacts.get(contact_id)
+            return None if found is None or found.posted.client_id != client_id else _public(found)
+
+    async def page(self, *, client_id: str, before: str, limit: int) -> list[dict[str, Any]]:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "page of contacts"):
+            rows = sorted(self._tables.contacts.items(), reverse=True)
+            return [_public(row) for name, row in rows if row.posted.client_id == client_id and name < before][:limit]
+
+    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "customer"):
+            found = self._tables.contacts.get(contact_id)
+            if found is None or found.agent_id != agent_id or found.state not in HOLDERS:
+                return None
+            return msgspec.json.decode(found.posted.customer or "{}", type=dict[str, Any])
+
+
+def _public(row: Row) -> dict[str, Any]:
+    receipt = row.receipt
+    return {
+        "contact_id": receipt.contact_id,
+        "queue": receipt.queue,
+        "channel": receipt.channel,
+        "priority": receipt.priority,
+        "external_id": row.posted.external_id,
+        "accepted_at_ms": receipt.accepted_at_ms,
+        "state": row.state,
+        "state_at_ms": row.state_at_ms,
+        "attempt": row.attempt,
+        "cancel_reason": row.cancel_reason,
+    }
+
+
+class MemoryCatalogue:
+    """See `intake.ports.Catalogue`."""
+
+    def __init__(self, tables: IntakeTables, line: Line) -> None:
+        self._tables, self._line = tables, line
+
+    async def queue(self, queue_id: str) -> tuple[str, int] | None:
+        """See `intake.ports.Catalogue`."""
+        async with through(self._line, "queue"):
+            found = self._tables.queues.get(queue_id)
+            return None if found is None else (found.pool, found.priority)
+
+    async def missing_skills(self, skills: Sequence[str]) -> list[str]:
+        """See `intake.ports.Catalogue`."""
+        async with through(self._line, "skills"):
+            return sorted(set(skills) - self._tables.skills)
+
+
+class MemoryProjections:
+    """See `intake.ports.Projections`."""
+
+    def __init__(self, tables: IntakeTables, later: Later) -> None:
+        self._tables, self._later = tables, later
+
+    async def know_queue(self, fact: QueueDefined) -> None:
+        """See `intake.ports.Projections`."""
+        self._later(lambda: self._know(fact))
+
+    def _know(self, fact: QueueDefined) -> None:
+        known = self._tables.queues.get(fact.queue)
+        if known is None or known.version < fact.version:
+            self._tables.queues[fact.queue] = fact
+
+    async def know_skill(self, skill: str) -> None:
+        """See `intake.ports.Projections`."""
+        self._later(lambda: self._tables.skills.add(skill))
+
+    async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
+        """See `intake.ports.Projections`."""
+        self._later(lambda: self._move(states))
+
+    def _move(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
+        for contact_id, (state, at_ms, attempt, agent_id) in states.items():
+            row = self._tables.contacts.get(contact_id)
+            if row is not None:
+                row.state, row.state_at_ms, row.agent_id = state, at_ms, agent_id
+                row.attempt = max(row.attempt, attempt)
+
+
+class MemoryRepeats:
+    """See `intake.ports.Repeats`."""
+
+    def __init__(self, tables: IntakeTables, line: Line) -> None:
+        self._tables, self._line = tables, line
+
+    async def repeat(self, *, before_ms: int, now_ms: int) -> int:
+        """See `intake.ports.Repeats`."""
+        async with through(self._line, "repeat"):
+            old = [
+                row
+                for name, row in self._tables.contacts.items()
+                if row.repeated_at_ms < before_ms and not self._tables.outbox.speaks_of(name)
+            ]
+            lost = [row for row in old if row.state == "accepted" and row.receipt.accepted_at_ms < before_ms]
+            leaving = [row for row in old if row.state in LEAVING and (row.cancel_at_ms or before_ms) < before_ms]
+            facts = [_resubmission(row) for row in lost[:REPEATED_MAX]]
+            facts += [_cancellation(row, now_ms) for row in leaving[:REPEATED_MAX]]
+            for row in (*lost[:REPEATED_MAX], *leaving[:REPEATED_MAX]):
+                row.repeated_at_ms = now_ms
+            self._tables.outbox.add(facts)
+            return len(facts)
+
+
+def _resubmission(row: Row) -> OutboxRow:
+    return submission(
+        row.receipt,
+        pool=row.pool,
+        requirements=row.posted.requirements,
+        correlation_id=row.posted.correlation_id,
+        wishes=row.posted.wishes,
+    )
+
+
+def _cancellation(row: Row, now_ms: int) -> OutboxRow:
+    return cancellation(
+        contact_id=row.receipt.contact_id,
+        pool=row.pool,
+        reason=row.cancel_reason or "",
+        at_ms=now_ms,
+        correlation_id=row.posted.correlation_id,
+    )
