@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from porchlight.credentials_cli import keys_app, token_app
 from porchlight.deployed_cli import app as deployed_app
 from porchlight.home import DEFAULT_HOME, Home, HomeFolder, Running, Trouble
+from porchlight.output import make_console, prepare_streams
 from porchlight.plan import Options
-from porchlight.processes import Pids
+from porchlight.processes import Pids, forget_libpq
 from porchlight.supervisor import Supervisor
 
-console = Console(highlight=False)
+console = make_console()
 app = App(
     name="porchlight", help="Contacts of any channel, routed to agents at home.", version=version("porchlight-embedded")
 )
@@ -36,6 +37,8 @@ UP_TIMEOUT_S = 180
 
 def main() -> None:
     """Entry point: trouble that the user can put right is a line and status 2, not a traceback."""
+    prepare_streams()
+    forget_libpq()
     try:
         app()
     except Trouble as why:
@@ -45,7 +48,7 @@ def main() -> None:
 
 def say(line: str) -> None:
     """A line of progress."""
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {line}")
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(line)}")
 
 
 def supervise(home: Home, options: Options, *, demo: bool = False) -> None:
@@ -259,7 +262,9 @@ def status(*, home: HomeFolder = DEFAULT_HOME) -> None:
     for known in Pids(place).alive():
         url = addresses.pop(known.name, "")
         try:
-            ready = "yes" if not url or httpx.get(f"{url}/readyz", timeout=2).status_code == 200 else "no"
+            ready = (
+                "yes" if not url or httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200 else "no"
+            )
         except httpx.TransportError:
             ready = "no"
         wrong |= ready == "no"

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from porchlight.home import Home, Trouble, write_atomically
-from porchlight.processes import start
+from porchlight.processes import clean_environment, start
 
 VERSION = "4.3.1"
 STOP_SIGNAL = signal.SIGTERM
@@ -24,6 +24,11 @@ FLAGS = (
     *("-Xms128m", "-Xmx512m", "-Xss512k", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=128m"),
     *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-Dlog4j2.level=WARN"),
 )
+HERE = "/proc/self/cwd"
+"""The folder that Java works in, which is the platform's. Every path that Kafka gets begins here and is plain ASCII: its settings
+are read as ISO 8859-1, `log.dirs` is cut at commas, a class path at colons, and a shell may say any encoding.
+"""
+LOCALE = {"LC_ALL": "C.UTF-8"}
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -33,7 +38,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-log.dirs={data}
+log.dirs={here}/{data}
 auto.create.topics.enable=false
 num.partitions=12
 offsets.topic.replication.factor=1
@@ -130,7 +135,9 @@ def java() -> tuple[str, int, str]:
     candidates.append(shutil.which("java") or "")
     for candidate in candidates:
         if candidate and Path(candidate).exists():
-            said = subprocess.run([candidate, "-version"], capture_output=True, text=True, check=False).stderr
+            said = subprocess.run(
+                [candidate, "-version"], capture_output=True, text=True, env=clean_environment(), check=False
+            ).stderr
             found = re.search(r'version "(\d+)', said)
             if found and int(found[1]) >= 17:
                 return candidate, int(found[1]), said
@@ -147,7 +154,7 @@ class Kafka:
         self.data = home.folder / f"kafka-{VERSION}"  # a newer Kafka's folder cannot be opened by an older one
         self.port = port
         self._properties = home.run / "kafka.properties"
-        self._text = PROPERTIES.format(port=port, controller_port=controller_port, data=self.data)
+        self._text = PROPERTIES.format(port=port, controller_port=controller_port, here=HERE, data=self.data.name)
         self.version = f"kafka {VERSION} on java {self._major}"
 
     @property
@@ -158,6 +165,8 @@ class Kafka:
     def prepare(self) -> None:
         """Write the settings; format the storage if it is new."""
         write_atomically(self._properties, self._text)
+        _point(self._home.run / "jars", self._jars[0].parent)
+        _point(self._home.run / "cache", cache().parent)
         if (self.data / "meta.properties").exists():
             return
         shutil.rmtree(self.data, ignore_errors=True)  # half made
@@ -169,10 +178,13 @@ class Kafka:
                 *FLAGS[:4],
                 "-Dlog4j2.level=ERROR",
                 *("-cp", self._class_path(), "kafka.tools.StorageTool", "format", "--ignore-formatted"),
-                *("--cluster-id", cluster, "--config", str(self._properties)),
+                *("--cluster-id", cluster, "--config", f"{HERE}/run/{self._properties.name}"),
             ],
             capture_output=True,
             text=True,
+            errors="replace",
+            env={**clean_environment(), **LOCALE},
+            cwd=self._home.folder,
             timeout=FORMAT_TIMEOUT_S,
             check=False,
         )
@@ -181,20 +193,27 @@ class Kafka:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the broker; `prepare` came before."""
-        command = [self._java, *FLAGS, *self._start_cache(), f"-Dkafka.logs.dir={self._home.logs}"]
-        command += ["-cp", self._class_path(), "kafka.Kafka", str(self._properties)]
-        return start(command, name="kafka", home=self._home, environment={})
+        command = [self._java, *FLAGS, *self._start_cache(), f"-Dkafka.logs.dir={HERE}/logs"]
+        command += ["-cp", self._class_path(), "kafka.Kafka", f"{HERE}/run/{self._properties.name}"]
+        return start(command, name="kafka", home=self._home, environment=LOCALE, folder=self._home.folder)
 
     def _class_path(self) -> str:
-        return ":".join(str(path) for path in self._jars)
+        return ":".join(f"{HERE}/run/jars/{path.name}" for path in self._jars)
 
     def _start_cache(self) -> list[str]:
         """Java 25 remembers loaded classes in a file: written at the first orderly stop, used from then on."""
         if self._major < 25:
             return []
         key = hashlib.sha256(f"{self._build}:{self._class_path()}".encode()).hexdigest()[:16]
-        path = cache().parent / f"kafka-{VERSION}-{key}.aot"
-        if path.exists():
-            return [f"-XX:AOTCache={path}"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return [f"-XX:AOTCacheOutput={path}"]
+        name = f"kafka-{VERSION}-{key}.aot"
+        option = "AOTCache" if (cache().parent / name).exists() else "AOTCacheOutput"
+        return [f"-XX:{option}={HERE}/run/cache/{name}"]
+
+
+def _point(link: Path, target: Path) -> None:
+    """A link to a folder elsewhere, also over an older one."""
+    target.mkdir(parents=True, exist_ok=True)
+    made = link.with_name(f".{link.name}.{os.getpid()}")
+    made.unlink(missing_ok=True)
+    made.symlink_to(target.absolute())
+    made.replace(link)

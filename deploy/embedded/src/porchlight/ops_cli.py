@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from cyclopts import App
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from porchlight import ops
 from porchlight.home import DEFAULT_HOME, Home, HomeFolder, Trouble
+from porchlight.output import make_console
 
 app = App(name="ops", help="Look after a running platform.")
 parked_app = App(name="parked", help="Records that could not be read.")
 app.command(parked_app)
-console = Console(highlight=False)
+console = make_console()
 
 
 def _show(rows: Sequence[dict[str, Any]], *, json: bool, empty: str) -> None:
@@ -30,7 +31,7 @@ def _show(rows: Sequence[dict[str, Any]], *, json: bool, empty: str) -> None:
         return
     table = Table(*[name.replace("_", " ") for name in rows[0]])
     for row in rows:
-        table.add_row(*[str(value) for value in row.values()])
+        table.add_row(*[escape(str(value)) for value in row.values()])
     console.print(table)
 
 

@@ -63,7 +63,7 @@ async def _clock(running: Running, service: str) -> str:
         "reporting": running.reporting,
     }
     path = {"intake": "/v1/contacts", "router": "/v1/queues", "agent-presence": "/v1/skills", "reporting": "/"}[service]
-    async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         found = [await client.get(url + path) for url in urls[service]]
     skews = []
     for answer in found:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from porchlight.home import Home, Trouble
-from porchlight.processes import start, started_ticks
+from porchlight.processes import clean_environment, start, started_ticks
 
 USER = "porchlight"
 STOP_SIGNAL = signal.SIGINT
@@ -44,7 +44,9 @@ def binaries() -> Path:
 
 def version(folder: Path) -> str:
     """For example `postgres 18.6`."""
-    line = subprocess.run([folder / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
+    line = subprocess.run(
+        [folder / "postgres", "--version"], check=True, capture_output=True, text=True, env=clean_environment()
+    ).stdout
     return "postgres " + line.split()[2]
 
 
@@ -111,7 +113,9 @@ class Postgres:
                     *("--no-locale", "--no-sync", "--no-instructions"),
                 ],
                 capture_output=True,
+                errors="replace",
                 text=True,
+                env=clean_environment(),
                 timeout=INITDB_TIMEOUT_S,
                 user=user,
                 group=user,
@@ -137,7 +141,7 @@ class Postgres:
         except (OSError, ValueError, IndexError):
             path.unlink(missing_ok=True)
             return
-        if started_ticks(pid) is None or str(self.data).encode() not in _command_line(pid):
+        if started_ticks(pid) is None or os.fsencode(self.data) not in _command_line(pid):
             path.unlink(missing_ok=True)
             return
         raise Trouble(

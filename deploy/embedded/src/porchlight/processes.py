@@ -15,6 +15,8 @@ from porchlight.home import Home, Trouble, write_atomically
 
 LOG_BYTES_MAX = 20_000_000
 """A log that is larger when its process starts is put aside as `.1`, over the one put aside before."""
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "JAVA_HOME", "PYTHONPATH")
+"""What a child gets of the shell that started us: a proxy, options for Java or libpq are not meant for it."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -28,9 +30,18 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def start(
-    command: Sequence[str], *, name: str, home: Home, environment: dict[str, str], user: int | None = None
+    command: Sequence[str],
+    *,
+    name: str,
+    home: Home,
+    environment: dict[str, str],
+    user: int | None = None,
+    folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, its output in its log; the kernel ends it when we die."""
+    """Start a child in a session of its own, its output in its log; the kernel ends it when we die.
+
+    `folder`: where it works; without it, where we do.
+    """
     log = home.logs / f"{name}.log"
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.1"))
@@ -40,7 +51,8 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**_base_environment(), **environment},
+            env={**clean_environment(), **environment},
+            cwd=folder,
             start_new_session=True,
             preexec_fn=_die_with_parent(),
             user=user,
@@ -49,9 +61,17 @@ def start(
         )
 
 
-def _base_environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "JAVA_HOME", "PYTHONPATH")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+def clean_environment() -> dict[str, str]:
+    """What any child gets, however it is started."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ}
+
+
+def forget_libpq() -> None:
+    """Take libpq's variables (PGSSLMODE, PGHOST, PGOPTIONS, …) out of our environment: asyncpg would mix them into addresses
+    that are complete. They are meant for the user's own `psql`.
+    """
+    for name in [name for name in os.environ if name.startswith("PG") and name.isupper()]:
+        del os.environ[name]
 
 
 def _die_with_parent() -> Callable[[], None]:

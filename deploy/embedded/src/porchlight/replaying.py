@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -131,7 +132,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
         return
     console.print(f"[red]check: {verdict.total} violations[/] ({looked})")
     for one in verdict.violations[:LISTED_MAX]:
-        console.print(f"  {one.invariant}  {one.text}")
+        console.print(f"  {one.invariant}  {one.text}", markup=False)
 
 
 def _print(result: dict[str, Any], differing: list[str], verdict: Verdict, console: Console) -> None:
@@ -143,7 +144,7 @@ def _print(result: dict[str, Any], differing: list[str], verdict: Verdict, conso
     table.add_row("POST to offer seen, p99 ms", _text(seen["p99"]), "")
     console.print(table)
     for line in differing:
-        console.print(f"[red]{line}[/]")
+        console.print(f"[red]{escape(line)}[/]")
     print_verdict(verdict, console)
 
 

@@ -211,7 +211,7 @@ class Supervisor:
     async def _wait_ready(self, running: Running) -> None:
         urls = [*running.intake, *running.router, *running.presence, *running.reporting]
         deadline = time.monotonic() + READY_TIMEOUT_S
-        async with httpx.AsyncClient(timeout=2) as client:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
             for url in urls:
                 while not await _is_ready(client, url):
                     if time.monotonic() > deadline:

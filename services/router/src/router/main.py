@@ -71,7 +71,7 @@ async def _main(settings: Settings) -> None:
         url = settings.advertise_url or settings.own_url
         leases = PostgresLeases(dsn=dsn, me=me, url=url)
         scorers = load(settings.scorers)
-        http = httpx.AsyncClient()
+        http = httpx.AsyncClient(trust_env=False)  # to other routers, never by a proxy
         stack.push_async_callback(http.aclose)
         stack.push_async_callback(leases.close)
 
