@@ -216,7 +216,7 @@ class Shard:
         for record in records:
             place = next(p for p in self.reign.offsets if p.topic == record.topic)
             self.reign.offsets[place] = record.offset + 1
-        if not decided and not self._state.touched_agents:
+        if not (decided or self._state.touched_agents or self._state.touched_contacts):
             return
         batch = make_batch(self._state, self.reign, decided, self._units_known)
         started = monotonic_s()

@@ -4,11 +4,11 @@ from typing import Any
 
 from common.contracts.policies import ANYBODY
 from router.core import outputs
+from router.core.binding import bind_to_queue, follow_queue
 from router.core.bursts import hold_bursts
 from router.core.outputs import AttemptDecision, ContactDecision, Output
 from router.core.staff import able_profiles, place_agent
 from router.core.state import State, remember_ended
-from router.core.steps import join_step, plan
 from router.core.transitions import TRANSITIONS
 from router.core.values import ENDED, Agent, Contact, ContactState, Offer
 from router.core.waiting import moments, put_waiting, take_waiting, wake_at
@@ -54,9 +54,10 @@ def release(
     move(state, contact, output, decided, to=still_out)
     if contact.state is ContactState.QUEUED:
         if not isinstance(output, outputs.Transferred):
+            follow_queue(state, contact, decided)
             put_waiting(state, contact)
         for at_ms in moments(state.queues[contact.queue_id], contact):
-            wake_at(state, contact, at_ms)  # its step or its life may have ended meanwhile, or the policy changed
+            wake_at(state, contact, at_ms)  # its step or its life may have ended meanwhile
     state.touched_agents[agent.agent_id] = agent
     if state.freed is None and agent.agent_id not in state.slots:
         state.freed = agent  # it may be asked at once: see `everyday`
@@ -115,37 +116,21 @@ def requeue(state: State, contact: Contact, reason: str, decided: list[Output]) 
     release(state, contact, contact.holding, back, decided, worked=True)
 
 
-def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Output], *, step: int = 0) -> None:
-    """Make the plan for the queue, and wait there. The contact is in state queued and waits nowhere."""
-    queue = state.queues[queue_id]
+def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Output]) -> None:
+    """Begin to wait in the queue. The contact is in state queued and waits nowhere."""
     contact.queue_id = queue_id
     contact.queued_at_ms = state.now_ms
-    policy = queue.policy
-    if policy.capacity.units:
-        contact.units = policy.capacity.units.get(contact.channel) or contact.units
     contact.escalated = 0
-    contact.step, contact.step_ends_ms = step, None
-    if queue_id in state.calm and not contact.named_agent:
-        contact.steps = ()
+    contact.steps, contact.step, contact.step_ends_ms = (), 0, None
+    bind_to_queue(state, contact, decided)
+    if queue_id in state.calm:
         put_waiting(state, contact)
         return
-    if policy.steps or policy.sticky or contact.named_agent:
-        contact.steps = plan(queue, contact)
-        join_step(state, contact, decided)
-    else:
-        contact.steps = ()
-    for escalation in policy.escalations:
-        wake_at(state, contact, state.now_ms + escalation.after_ms)
-    if policy.ttl_ms is not None:
-        wake_at(state, contact, contact.accepted_at_ms + policy.ttl_ms)
+    policy = state.queues[queue_id].policy
     if policy.choice.method == "scorer" and contact.scores is None:
         contact.scores_due_ms = state.now_ms + policy.choice.budget_ms
         wake_at(state, contact, contact.scores_due_ms)
         state.to_score[contact.contact_id] = None
-    if policy.overflow:
-        for rule in policy.overflow:
-            if rule.when.waited_over_ms is not None:
-                wake_at(state, contact, state.now_ms + rule.when.waited_over_ms + 1)
     if queue_id in state.watched:
         state.entered[contact.contact_id] = None
     put_waiting(state, contact)

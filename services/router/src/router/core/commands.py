@@ -1,6 +1,7 @@
 """What agents ask for. A command told twice is done once and answered once; what comes too late is refused."""
 
 from router.core import inputs, outputs
+from router.core.binding import bind_to_queue
 from router.core.changes import attempted, complete, enter_queue, finish_conversation, move, release, touch_agent
 from router.core.contacts import accept, decline
 from router.core.needs import both
@@ -149,6 +150,7 @@ def try_resuming(state: State, contact: Contact, decided: list[Output]) -> bool:
     if obstacle(agent, demand, state.now_ms) in ("capacity", "channel_max"):
         agent.resuming = contact.contact_id
         return False
+    bind_to_queue(state, contact, decided)
     numbers = allot(agent, contact.units)
     agent.work[contact.contact_id] = (contact.channel, numbers)
     agent.paused.remove(contact.contact_id)
@@ -171,7 +173,6 @@ def _transfer(state: State, contact: Contact, offer: Offer, asked: inputs.AgentA
     if asked.need is not None:
         contact.need = both(contact.need, asked.need) if not asked.to_queue else asked.need
     queue = state.queues[contact.queue_id]
-    contact.units = demand_of(queue, contact.channel).units
     contact.declined[offer.agent_id] = state.now_ms + queue.policy.offers.decline_memory_ms
     wake_at(state, contact, contact.declined[offer.agent_id])
     passed = outputs.Transferred(

@@ -3,6 +3,7 @@
 from zlib import crc32
 
 from router.core import inputs, outputs
+from router.core.binding import bind_to_queue
 from router.core.changes import (
     attempted,
     complete,
@@ -58,6 +59,7 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
         account_team=told.account_team,
         named_agent=told.named_agent,
         correlation=told.correlation,
+        queue_version=queue.version,
     )
     state.contacts[contact.contact_id] = contact
     state.fresh[contact.contact_id] = None
@@ -125,7 +127,7 @@ def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, de
         return
     take_waiting(state, contact)
     contact.channel = "callback"
-    contact.units = units_of(state.queues[contact.queue_id], "callback")
+    bind_to_queue(state, contact, decided)
     later = due_ms is not None and due_ms > state.now_ms
     arranged = outputs.CallbackArranged(**whose(contact), actor=actor, due_ms=due_ms if later else None)
     move(state, contact, arranged, decided)
@@ -302,6 +304,7 @@ def _end_state(state: State, contact: Contact, decided: list[Output]) -> None:
         case ContactState.SCHEDULED:
             contact.due_ms = None
             contact.routing_age_at_ms = min(contact.routing_age_at_ms, state.now_ms)
+            bind_to_queue(state, contact, decided)
             move(state, contact, _queued(contact), decided)
             enter_queue(state, contact, contact.queue_id, decided)
         case ContactState.LINK_LOST:

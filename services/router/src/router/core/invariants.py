@@ -44,6 +44,9 @@ def _check_contact(state: State, contact: Contact) -> None:
     assert state.contacts.get(contact.contact_id) is contact, f"{contact.contact_id} is not live"
     waits = contact.state is ContactState.QUEUED
     assert waits == (contact.contact_id in state.place_of), f"{contact.contact_id} is {contact.state} and not in place"
+    if waits:
+        asked = state.demands[state.place_of[contact.contact_id][0].demand].units
+        assert contact.units == asked, f"{contact.contact_id} waits for {contact.units} units, its queue asks {asked}"
     assert (contact.state is ContactState.OFFERED) == bool(contact.offers), f"{contact.contact_id} is {contact.state}"
     held = contact.holding is not None
     free = waits or contact.state in (ContactState.OFFERED, ContactState.SCHEDULED)

@@ -2,6 +2,7 @@
 
 from common.contracts.policies import Condition, Overflow
 from router.core import inputs, outputs
+from router.core.binding import bind_to_queue
 from router.core.changes import move, move_to, whose
 from router.core.choice import KEPT_IN
 from router.core.contacts import call_back
@@ -9,17 +10,15 @@ from router.core.estimates import estimate
 from router.core.outputs import Output
 from router.core.staff import able_profiles, place_everybody
 from router.core.state import IDLE, State
-from router.core.steps import members, plan
+from router.core.steps import members
 from router.core.values import Contact, ContactState, Queue
 from router.core.waiting import (
     forget_demands,
     link_group,
-    moments,
     put_all_waiting,
     rate_of,
     take_all_waiting,
     take_waiting,
-    wake_at,
 )
 
 MOVES_MAX = 16
@@ -27,20 +26,20 @@ MOVES_MAX = 16
 QUEUE_FULL = "queue_full"
 
 
-def set_queue(state: State, told: inputs.QueueSet, _decided: list[Output]) -> None:
+def set_queue(state: State, told: inputs.QueueSet, decided: list[Output]) -> None:
     """Take a newer definition; the contacts that wait in the queue follow it at once."""
     queue = told.queue
     known = state.queues.get(queue.queue_id)
     if known is not None and known.version >= queue.version:
         return
-    waiting = take_all_waiting(state, queue.queue_id)
+    waiting = sorted(take_all_waiting(state, queue.queue_id), key=lambda one: one.contact_id)
     state.queues[queue.queue_id] = queue
     study(state)
     if known is not None:
         forget_demands(state)
         place_everybody(state)
     for contact in waiting:
-        _follow(state, contact, queue)
+        bind_to_queue(state, contact, decided)
     put_all_waiting(state, waiting)
     relink_borrowers(state, queue.queue_id)
     for group in state.groups.values():
@@ -80,23 +79,6 @@ def _asks_nothing(queue: Queue) -> bool:
         and policy.micro_batch is None
         and policy.choice.method != "scorer"
     )
-
-
-def _follow(state: State, contact: Contact, queue: Queue) -> None:
-    """The waiting contact under the new policy: its place in the plan is kept as far as the plan has one."""
-    steps = plan(queue, contact) if contact.steps or queue.queue_id not in state.calm or contact.named_agent else ()
-    if steps != contact.steps:
-        contact.steps = steps
-        contact.step = min(contact.step, len(steps))
-        if contact.step < len(steps):
-            contact.step_ends_ms = state.now_ms + steps[contact.step].expires_ms
-        else:
-            contact.step_ends_ms = None
-    contact.units = queue.policy.capacity.units.get(contact.channel) or contact.units
-    contact.escalated = min(contact.escalated, len(queue.policy.escalations))
-    state.touched_contacts[contact.contact_id] = contact
-    for at_ms in moments(queue, contact):
-        wake_at(state, contact, at_ms)
 
 
 def open_queue(state: State, told: inputs.QueueOpened, _decided: list[Output]) -> None:

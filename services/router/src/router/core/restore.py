@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from router.core.binding import follow_queue
+from router.core.outputs import Output
 from router.core.queues import study
 from router.core.staff import count_staffed, place_agent, settle
 from router.core.state import State, set_timer
@@ -17,7 +19,11 @@ def restore(
     ended: dict[str, int],
     now_ms: int,
 ) -> State:
-    """Indexes, timers and notes come from the values. Everybody looks for contacts in the first step."""
+    """Indexes, timers and notes come from the values. Everybody looks for contacts in the first step.
+
+    A queue may be newer than what is kept of its contacts: they follow it here, and what that decides is said in the first
+    step.
+    """
     state = State(now_ms=now_ms, ended=ended)
     state.queues = {one.queue_id: one for one in queues}
     study(state)
@@ -27,8 +33,12 @@ def restore(
         _restore_agent(state, agent)
     for contact in contacts:
         _restore_contact(state, contact)
-    put_all_waiting(state, (one for one in contacts if one.state is ContactState.QUEUED))
-    state.said.clear()
+    waiting = sorted((one for one in contacts if one.state is ContactState.QUEUED), key=lambda one: one.contact_id)
+    decided: list[Output] = []
+    for contact in waiting:
+        follow_queue(state, contact, decided)
+    put_all_waiting(state, waiting)
+    state.said[:] = decided
     return state
 
 

@@ -76,8 +76,9 @@ class Offer(msgspec.Struct, kw_only=True):
 class Contact(msgspec.Struct, kw_only=True):
     """A live contact.
 
-    `routing_age_at_ms` is kept on requeue and transfer; `queued_at_ms` is when it came to this queue; `steps` is its plan
-    of timed needs and `step` where it is in it; `offers` are out, `holding` was accepted; `due_ms` is when the present
+    `routing_age_at_ms` is kept on requeue and transfer; `queued_at_ms` is when it came to this queue; `units` is what it
+    takes, or will take; `steps` is its plan of timed needs and `step` where it is in it; `queue_version` is the version of
+    the queue under which the plan was made (0: not known); `offers` are out, `holding` was accepted; `due_ms` is when the present
     state runs out, if it does; `declined` maps an agent to the time until which that agent is not asked again.
     """
 
@@ -114,6 +115,7 @@ class Contact(msgspec.Struct, kw_only=True):
     resume_command: str = ""
     scores: dict[str, int] | None = None
     scores_due_ms: int | None = None
+    queue_version: int = 0
 
     @property
     def agent_id(self) -> str:
