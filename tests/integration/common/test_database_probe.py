@@ -1,15 +1,17 @@
 """A service says why it cannot work with its database, and names the setting and the way out."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from common.runtime.clock import SystemClock
+from common.runtime.clock import ClockAhead, SystemClock
 from common.runtime.database import Pool, open_pool
 from common.runtime.database_probe import DatabaseProbe
 from common.testing.clock import ManualClock
 from intake.config import SCHEMA
 from tests.integration.conftest import Place
+from tests.support.machines import WrongMachine, wrong_machine
 
 
 @pytest.fixture
@@ -54,3 +56,70 @@ async def test_a_wrong_password_is_said_with_its_setting(place: Place) -> None:
         assert "INTAKE_DATABASE_PASSWORD" in await probe(opened).trouble()
     finally:
         await opened.close()
+
+
+@pytest.fixture
+def machine() -> Iterator[WrongMachine]:
+    with wrong_machine() as wrong:
+        yield wrong
+
+
+def kept(pool: Pool, clock: SystemClock) -> DatabaseProbe:
+    return DatabaseProbe(pool, prefix="INTAKE_", wants=SCHEMA, clock=clock, skew_max_s=60, heed=clock.heed)
+
+
+async def test_a_clock_that_was_ten_minutes_behind_at_the_start_is_followed_when_it_is_right(
+    pool: Pool, machine: WrongMachine
+) -> None:
+    machine.ahead_s = -600
+    probe = kept(pool, SystemClock())
+    assert "-600 s" in await probe.trouble() or "-599 s" in await probe.trouble()
+
+    machine.ahead_s = 0
+    await probe.keep_time()
+
+    assert await probe.trouble() == ""
+
+
+async def test_a_service_ten_minutes_ahead_begins_anew_when_the_clock_is_right(
+    pool: Pool, machine: WrongMachine
+) -> None:
+    machine.ahead_s = 600
+    probe = kept(pool, SystemClock())
+    await probe.keep_time()
+    assert "+600 s" in await probe.trouble(), "a machine that is ahead is not believed, and not followed"
+
+    machine.ahead_s = 0
+    with pytest.raises(ClockAhead):
+        await probe.keep_time()
+
+    assert await kept(pool, SystemClock()).trouble() == "", "what is started anew is right"
+
+
+async def test_a_service_waits_for_its_database_and_has_its_time_then(pool: Pool, machine: WrongMachine) -> None:
+    machine.ahead_s = -600
+    clock = SystemClock()
+
+    await asyncio.wait_for(kept(pool, clock).wait(), 20)
+
+    assert abs(clock.now_ms() - machine.wall_ns() // 1_000_000 - 600_000) < 10_000
+
+
+REFUSED = b"SERROR\x00C08P01\x00Munsupported startup parameter: idle_in_transaction_session_timeout\x00\x00"
+
+
+async def test_a_pooler_is_named_instead_of_calling_the_database_unreachable() -> None:
+    async def pooler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(8) == b"\x00\x00\x00\x08\x04\xd2\x16\x2f":  # asks for TLS
+            writer.write(b"N")
+            await reader.readexactly(8)
+        writer.write(b"E" + (len(REFUSED) + 4).to_bytes(4, "big") + REFUSED)
+        writer.close()
+
+    async with await asyncio.start_server(pooler, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        opened = await open_pool(f"postgresql://u:p@127.0.0.1:{port}/d", name="probe", size=1)
+        why = await probe(opened).trouble()
+        await opened.close()
+
+    assert "pooler" in why and "transaction mode" in why and "INTAKE_DATABASE_URL" in why

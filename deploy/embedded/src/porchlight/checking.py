@@ -12,6 +12,10 @@ from porchlight.history import History, Line
 
 CLOCK_SLACK_MS = 2.0
 """Two processes of one machine may read its clock so far apart (milliseconds are cut, not rounded)."""
+COMMIT_MAX_MS = 5_000.0
+"""A commit is given up after so long. What seems earlier than its commit by more is a difference of two clocks, which may be a
+minute; the log's own order (sequences, epochs) is judged all the same.
+"""
 VIOLATIONS_MAX = 200
 """More are counted, not listed."""
 
@@ -236,6 +240,14 @@ def _check_tables(history: History, model: dict[str, _Contact], verdict: Verdict
             verdict.add("I2", f"{contact_id}: held by {accepted.get(contact_id)}, by the log {held}")
 
 
+def _early_ms(seen_ms: float, committed_ms: float, history: History) -> float:
+    """By how much something was seen, by a service's or client's clock, before PostgreSQL's says that it was committed; 0 when
+    clocks that differ as they may explain it.
+    """
+    early_ms = committed_ms - max(0.0, history.database_ahead_ms) - seen_ms
+    return early_ms if CLOCK_SLACK_MS < early_ms <= COMMIT_MAX_MS else 0.0
+
+
 def _check_published(history: History, verdict: Verdict) -> None:
     log = {(line.shard, line.seq): line for line in history.log}
     seen: set[tuple[int, int]] = set()
@@ -249,8 +261,8 @@ def _check_published(history: History, verdict: Verdict) -> None:
         if key not in seen:
             if record.seq != newest[record.shard] + 1:
                 verdict.add("I6", f"shard {record.shard}: published {record.seq} after {newest[record.shard]}")
-            if record.sent_ms + CLOCK_SLACK_MS < line.committed_ms:
-                early = line.committed_ms - record.sent_ms
+            early = _early_ms(record.sent_ms, line.committed_ms, history)
+            if early:
                 verdict.add("I6", f"published {record.type} at {key} {early:.0f} ms before it was written")
             newest[record.shard] = max(newest[record.shard], record.seq)
         seen.add(key)
@@ -267,7 +279,7 @@ def _check_accepted(history: History, model: dict[str, _Contact], verdict: Verdi
         stored = history.accepted.get(line["contact_id"])
         if stored is None:
             verdict.add("I1", f"{line['contact_id']} was promised with 202 and is not there")
-        elif line["at_ms"] + CLOCK_SLACK_MS < stored["stored_ms"]:
+        elif _early_ms(line["at_ms"], stored["stored_ms"], history):
             verdict.add("I1", f"{line['contact_id']} was promised before it was stored")
     for key, contacts in promised.items():
         if len(set(contacts)) > 1:
@@ -300,7 +312,7 @@ def _check_agents(history: History, model: dict[str, _Contact], verdict: Verdict
             offer = made.get((line["contact_id"], line["attempt"]))
             if offer is None or offer[0] != line["agent_id"]:
                 verdict.add("I6", f"{line['agent_id']} saw an offer of {line['contact_id']} that was not made")
-            elif line["at_ms"] + CLOCK_SLACK_MS < offer[1]:
+            elif _early_ms(line["at_ms"], offer[1], history):
                 verdict.add("I6", f"{line['agent_id']} saw {line['contact_id']} before it was committed")
         elif line["what"] == "command_answered" and line["verb"] == "accept" and line["status"] == 200:
             contact = model.get(line["contact_id"])

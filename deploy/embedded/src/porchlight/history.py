@@ -1,6 +1,7 @@
 """Everything that the checker reads: the clients' journals, the routing log, the live tables, all of `routing.v1`."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ class Published:
 
 @dataclass(slots=True, kw_only=True)
 class History:
-    """What happened, from every side."""
+    """What happened, from every side. `database_ahead_ms`: by how much PostgreSQL's clock was ahead of ours at the reading."""
 
     journals: list[dict[str, Any]] = field(default_factory=list)
     log: list[Line] = field(default_factory=list)
@@ -54,6 +55,7 @@ class History:
     units_used: list[tuple[str, int, str, int]] = field(default_factory=list)
     units: dict[str, int] = field(default_factory=dict)
     last_seq: dict[int, int] = field(default_factory=dict)
+    database_ahead_ms: float = 0.0
 
 
 async def load(
@@ -81,6 +83,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 async def _load_router(history: History, dsn: str) -> None:
     connection = await asyncpg.connect(dsn, timeout=5)
     try:
+        history.database_ahead_ms = await _database_ahead_ms(connection)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             history.log = [
                 Line(**dict(row))
@@ -108,6 +111,14 @@ async def _load_router(history: History, dsn: str) -> None:
                 history.last_seq[row["shard"]] = row["last_seq"]
     finally:
         await connection.close()
+
+
+async def _database_ahead_ms(connection: "asyncpg.Connection[asyncpg.Record]") -> float:
+    """At least so much; 0 when it is no more than the way there and back may take."""
+    asked = time.time()
+    theirs = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    answered = time.time()
+    return 0.0 if asked <= theirs <= answered else float(theirs - answered) * 1000
 
 
 async def _load_intake(history: History, dsn: str) -> None:

@@ -50,7 +50,12 @@ async def _main(settings: Settings) -> None:
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
         probe = DatabaseProbe(
-            pool, prefix="AGENT_PRESENCE_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s
+            pool,
+            prefix="AGENT_PRESENCE_",
+            wants=SCHEMA,
+            clock=clock,
+            skew_max_s=settings.clock_skew_max_s,
+            heed=clock.heed,
         )
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
@@ -78,6 +83,8 @@ async def _main(settings: Settings) -> None:
                 return {"database": why}
             if not tail.loaded:
                 return {"inboxes": "not loaded yet: is AGENT_PRESENCE_KAFKA_BOOTSTRAP right and Kafka up?"}
+            if why := kafka.trouble():
+                return {"kafka": why}
             return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
@@ -121,7 +128,7 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[outbox.run, tail.run, follower.run, sweeper.run, wake_on_stop],
+            background=[probe.run, outbox.run, tail.run, follower.run, sweeper.run, wake_on_stop],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -41,7 +41,9 @@ async def _main(settings: Settings) -> None:
         publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=6)
         stack.push_async_callback(pool.close)
-        probe = DatabaseProbe(pool, prefix="INTAKE_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s)
+        probe = DatabaseProbe(
+            pool, prefix="INTAKE_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s, heed=clock.heed
+        )
         outbox = Outbox(
             table=PostgresOutbox(pool), publisher=publisher, producer="intake", topic_prefix=settings.topic_prefix
         )
@@ -58,6 +60,8 @@ async def _main(settings: Settings) -> None:
         async def ready() -> dict[str, str]:
             if why := await probe.trouble():
                 return {"database": why}
+            if why := kafka.trouble():
+                return {"kafka": why}
             return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
@@ -83,7 +87,7 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[outbox.run, follower.run, reconciler.run],
+            background=[probe.run, outbox.run, follower.run, reconciler.run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -37,7 +37,7 @@ async def _main(settings: Settings) -> None:
         pool = await open_pool(dsn, name=name, size=1)
         stack.push_async_callback(pool.close)
         probe = DatabaseProbe(
-            pool, prefix="REPORTING_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s
+            pool, prefix="REPORTING_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s, heed=clock.heed
         )
         engine = open_engine(dsn, name=name, size=4)
         stack.push_async_callback(engine.dispose)
@@ -72,7 +72,7 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[follower.run, Sampler(figures, clock).run],
+            background=[probe.run, follower.run, Sampler(figures, clock).run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

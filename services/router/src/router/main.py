@@ -55,7 +55,9 @@ async def _main(settings: Settings) -> None:
         publisher = traced(kafka)
         pool = await open_pool(dsn, name=name, size=2)
         stack.push_async_callback(pool.close)
-        probe = DatabaseProbe(pool, prefix="ROUTER_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s)
+        probe = DatabaseProbe(
+            pool, prefix="ROUTER_", wants=SCHEMA, clock=clock, skew_max_s=settings.clock_skew_max_s, heed=clock.heed
+        )
         engine = open_engine(dsn, name=name, size=2)
         stack.push_async_callback(engine.dispose)
         outbox = Outbox(
@@ -109,6 +111,8 @@ async def _main(settings: Settings) -> None:
                 why = "the leases were not seen lately"
             if why:
                 return {"database": why}
+            if why := kafka.trouble():
+                return {"kafka": why}
             return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
@@ -129,7 +133,7 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[reigns.run, outbox.run, follower.run],
+            background=[probe.run, reigns.run, outbox.run, follower.run],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

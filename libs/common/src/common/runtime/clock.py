@@ -22,12 +22,14 @@ class Machine:
 
 
 _machine = Machine()
+_last_stamp = 0
+"""Milliseconds and their fraction in the newest id of this process."""
 
 
 def use(machine: Machine) -> Machine:
     """Ask `machine` from now on, in this whole process; returns the one before. For simulations only."""
-    global _machine
-    before, _machine = _machine, machine
+    global _last_stamp, _machine
+    before, _machine, _last_stamp = _machine, machine, 0
     return before
 
 
@@ -37,11 +39,27 @@ class Clock(Protocol):
     def now_ms(self) -> int: ...
 
 
+CORRECTED_FROM_MS = 1_000
+"""What is less off is left so: clocks of two machines always differ by a little."""
+SLEWED_PART = 10
+"""A correction within the allowed difference is made by going this part faster or slower: no timer jumps."""
+
+
+class ClockAhead(Exception):
+    """We are further ahead of the time than is allowed, and never go back: the process must begin anew."""
+
+
 class SystemClock:
-    """Wall time at the start plus monotonic time since: a clock that is set back never moves us back."""
+    """Wall time at the start plus monotonic time since: a clock that is set back never moves us back.
+
+    `heed` corrects it when the machine's clock, or the database's, shows that it is off: a clock that was wrong at our start
+    and is right now, or a machine that slept while its monotonic clock stood still.
+    """
 
     def __init__(self) -> None:
-        self._offset_ns = _machine.wall_ns() - _machine.monotonic_ns()
+        self._anchor_ns = _machine.monotonic_ns()
+        self._then_ns = _machine.wall_ns()
+        self._slew_ns = 0
 
     @staticmethod
     def wall_ms() -> int:
@@ -55,7 +73,44 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
-        return (_machine.monotonic_ns() + self._offset_ns) // 1_000_000
+        return self._now_ns() // 1_000_000
+
+    def heed(self, database_ms: int, *, skew_max_ms: int) -> int:
+        """Correct ourselves where we are off, see `correction_ms`; returns the correction, 0 when there is none.
+
+        Forward at once when it is more than `skew_max_ms`, else by going a little faster or slower. Raises `ClockAhead` when
+        we would have to go back by more than that.
+        """
+        move_ms = correction_ms(self.now_ms(), self.wall_ms(), database_ms, skew_max_ms=skew_max_ms)
+        if move_ms < -skew_max_ms:
+            raise ClockAhead(f"this process is {-move_ms / 1000:.0f} s ahead of the time")
+        now_ns = self._now_ns()
+        self._anchor_ns = _machine.monotonic_ns()
+        steps = move_ms > skew_max_ms
+        self._then_ns = now_ns + (move_ms * 1_000_000 if steps else 0)
+        self._slew_ns = 0 if steps else move_ms * 1_000_000
+        return move_ms
+
+    def _now_ns(self) -> int:
+        passed_ns = _machine.monotonic_ns() - self._anchor_ns
+        if not self._slew_ns:
+            return self._then_ns + passed_ns
+        part_ns = passed_ns // SLEWED_PART
+        return self._then_ns + passed_ns + max(-part_ns, min(part_ns, self._slew_ns))
+
+
+def correction_ms(now_ms: int, wall_ms: int, database_ms: int, *, skew_max_ms: int) -> int:
+    """How far off `now_ms` is; 0 when it cannot be told or does not matter.
+
+    Where the machine's clock (`wall_ms`) and the database's agree within `skew_max_ms`, the machine's is right. A machine that is
+    behind its database is not believed: the database's time is what every instance shares. One that is ahead of it is not
+    believed either, and we stay as we are.
+    """
+    if wall_ms - database_ms > skew_max_ms:
+        return 0
+    right_ms = database_ms if database_ms - wall_ms > skew_max_ms else wall_ms
+    off_ms = right_ms - now_ms
+    return off_ms if abs(off_ms) >= CORRECTED_FROM_MS else 0
 
 
 def span_id() -> int:
@@ -69,9 +124,15 @@ def monotonic_s() -> float:
 
 
 def new_id() -> str:
-    """A UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits, so ids sort by age."""
-    value = _machine.wall_ns() // 1_000_000 << 80 | int.from_bytes(_machine.random_bytes(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
+    """A UUID of version 7 (RFC 9562): 48 bits of milliseconds, 12 bits of their fraction, then random bits.
+
+    Ids of one process rise strictly, also when the machine's clock is set back: then by the smallest step until it has caught up.
+    """
+    global _last_stamp
+    milliseconds, rest_ns = divmod(_machine.wall_ns(), 1_000_000)
+    stamp = milliseconds << 12 | (rest_ns << 12) // 1_000_000
+    stamp = _last_stamp = max(stamp, _last_stamp + 1)
+    value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | int.from_bytes(_machine.random_bytes(8), "big")
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

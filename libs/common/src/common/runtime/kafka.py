@@ -12,11 +12,12 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import InvalidTimestampError, KafkaError, OffsetOutOfRangeError
 from aiokafka.helpers import create_ssl_context
 
 from common.contracts.topics import CATALOGUE, SHARDS, Topic
 from common.runtime.bus import Incoming, Outgoing, Place, incoming
+from common.runtime.clock import SystemClock
 from common.runtime.failures import Retryable
 
 log = structlog.get_logger()
@@ -76,6 +77,11 @@ class KafkaPublisher:
         self._name = name
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._trouble = ""
+
+    def trouble(self) -> str:
+        """Why Kafka takes nothing of ours until somebody does something; empty when it does, or is only away."""
+        return self._trouble
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         """Send all and wait for every acknowledgement, at most `PUBLISH_TIMEOUT_S`."""
@@ -89,10 +95,18 @@ class KafkaPublisher:
                         key=record.key.encode(),
                         partition=record.partition,
                         headers=list(record.headers),
+                        timestamp_ms=SystemClock.wall_ms(),
                     )
                     for record in records
                 ]
                 await asyncio.gather(*futures)
+            self._trouble = ""
+        except InvalidTimestampError as why:
+            self._trouble = (
+                "Kafka refuses the time of our records: this machine's clock is hours off the broker's, run NTP on both"
+            )
+            await self._drop(producer)
+            raise Retryable(f"kafka: {self._trouble}") from why
         except (TimeoutError, KafkaError, OSError) as why:
             await self._drop(producer)
             raise Retryable(f"kafka: {why!r}") from why

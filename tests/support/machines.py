@@ -1,0 +1,27 @@
+"""Machines whose clocks are wrong, for `common.runtime.clock.use`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.runtime import clock
+from common.runtime.clock import Machine
+
+
+class WrongMachine(Machine):
+    """A machine whose clock can be put wrong and right again."""
+
+    ahead_s = 0.0
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + round(self.ahead_s * 1e9)
+
+
+@contextmanager
+def wrong_machine() -> Iterator[WrongMachine]:
+    """Ours, while the block runs."""
+    wrong = WrongMachine()
+    before = clock.use(wrong)
+    try:
+        yield wrong
+    finally:
+        clock.use(before)
