@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from common.contracts.needs import NESTING_MAX, is_nested_too_deep
 from common.contracts.policies import QueuePolicy
 from porchlight.clients import Administrator, Integration, Refused
 from porchlight.home import Trouble
@@ -39,6 +40,10 @@ def read(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as why:
         raise Trouble(f"cannot read {path}: {why}") from why
+    except RecursionError as why:
+        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep") from why
+    if is_nested_too_deep(found):
+        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep")
     if not isinstance(found, dict):
         raise Trouble(f"{path}: there must be tables skills, queues and agents")
     unknown = sorted(set(found) - TABLES)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import msgspec
 import structlog
 from fastapi import Depends, FastAPI, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
@@ -25,13 +24,13 @@ from agent_presence.errors import (
     SESSION_OVER,
     TOO_MANY_TRANSFERS,
 )
-from agent_presence.handlers import Commands, Leases
+from agent_presence.handlers import Commands, KnownSkills, Leases
 from agent_presence.inboxes import Inboxes
 from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
 from agent_presence.polling import Polling
 from agent_presence.ports import Sessions
 from agent_presence.tail import Tail
-from common.contracts.policies import Need
+from common.contracts.needs import BadNeed, parts, read_need
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
@@ -59,6 +58,7 @@ class Desk:
 
     sessions: Sessions
     leases: Leases
+    skills: KnownSkills
     commands: Commands
     inboxes: Inboxes
     polling: Polling
@@ -280,7 +280,7 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
         contact_id: ContactId, body: shape, number: Number, who: Annotated[Principal, Depends(agent)]
     ) -> Response:
         """Idempotent by `command_id`. Too late is a normal answer: 409 with the reason."""
-        target = _target(body)
+        target = await _target(body, desk.skills)
         if isinstance(target, Response):
             return target
         pool = await desk.sessions.pool_of(who.subject, number)
@@ -310,17 +310,20 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
         return JSONResponse({"command_id": body.command_id, "outcome": DONE})
 
 
-def _target(body: CommandIn) -> dict[str, Any] | Response:
-    """Where a transfer goes, from the body."""
+async def _target(body: CommandIn, skills: KnownSkills) -> dict[str, Any] | Response:
+    """Where a transfer goes, from the body. Raises `Retryable` when skills cannot be looked up."""
     if not isinstance(body, TransferIn):
         return {}
     need = None
     if body.need is not None:
         try:
-            need = msgspec.convert(body.need, Need)
-        except msgspec.ValidationError as why:
+            need = read_need(body.need)
+            asked = {part.skill for part in parts(need) if part.skill}
+            if asked:
+                read_need(body.need, skills=await skills.among(asked))
+        except BadNeed as why:
             errors = [{"pointer": "/need", "in": "body", "detail": str(why)}]
-            return answer(INVALID_REQUEST, "The need does not fit its schema.", errors=errors)
+            return answer(INVALID_REQUEST, "The need cannot be met.", errors=errors)
     if body.to_queue is None and body.to_agent is None and need is None:
         errors = [{"pointer": "", "in": "body", "detail": "give to_queue, to_agent or need"}]
         return answer(INVALID_REQUEST, "A transfer needs somewhere to go.", errors=errors)

@@ -1,7 +1,7 @@
 """What agents do: sign in, be there, answer offers. One function a command."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -9,13 +9,14 @@ import structlog
 from agent_presence import metrics
 from agent_presence.domain import Command, Kept, Session
 from agent_presence.inboxes import Inboxes
-from agent_presence.ports import Relay, Sessions
+from agent_presence.ports import Directory, Relay, Sessions
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import monotonic_s
 from common.runtime.failures import Retryable
 
 log = structlog.get_logger()
 
+SKILLS_READ_EVERY_S = 0.2
 REMEMBERED_MAX = 50_000
 """Sessions that this replica remembers as alive; beyond it all are forgotten and asked for again."""
 
@@ -61,6 +62,29 @@ class Leases:
         if len(self._alive) >= REMEMBERED_MAX:
             self._alive.clear()
         self._alive[agent_id] = (session_no, monotonic_s())
+
+
+class KnownSkills:
+    """Skills that exist, remembered: no skill is ever deleted, so only one that is not known is looked up."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._known: frozenset[str] = frozenset()
+        self._read_at_s = -SKILLS_READ_EVERY_S
+        self._reading = asyncio.Lock()
+
+    async def among(self, skills: Collection[str]) -> frozenset[str]:
+        """Those of `skills` that exist. Raises `Retryable`.
+
+        A skill that was defined less than `SKILLS_READ_EVERY_S` ago may be missing: whoever asks for names that do not
+        exist must not make us read the table for each request.
+        """
+        if not self._known.issuperset(skills):
+            async with self._reading:
+                if monotonic_s() - self._read_at_s >= SKILLS_READ_EVERY_S:
+                    self._known = frozenset(await self._directory.skills())
+                    self._read_at_s = monotonic_s()
+        return self._known & frozenset(skills)
 
 
 class Commands:

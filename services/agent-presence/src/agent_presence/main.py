@@ -9,7 +9,7 @@ from agent_presence.admin_api import add_admin_routes
 from agent_presence.api import Desk, add_routes
 from agent_presence.config import SCHEMA, Settings
 from agent_presence.consumers import apply
-from agent_presence.handlers import Commands, Leases, Sweeper
+from agent_presence.handlers import Commands, KnownSkills, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
 from agent_presence.polling import Polling
 from agent_presence.tail import Tail
@@ -101,9 +101,11 @@ async def _main(settings: Settings) -> None:
             ready=ready,
         )
         leases = Leases(sessions, lease_s=settings.lease_s)
+        directory = PostgresDirectory(engine, clock)
         desk = Desk(
             sessions=sessions,
             leases=leases,
+            skills=KnownSkills(directory),
             polling=Polling(inboxes=inboxes, leases=leases, stopping=running.stopping),
             commands=Commands(sessions, inboxes=inboxes, relay=outbox, answer_wait_s=settings.answer_wait_s),
             inboxes=inboxes,
@@ -116,7 +118,7 @@ async def _main(settings: Settings) -> None:
         add_routes(app, desk)
         add_admin_routes(
             app,
-            directory=PostgresDirectory(engine, clock),
+            directory=directory,
             sessions=sessions,
             outbox=outbox,
             verifier=verifier,

@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import msgspec
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from common.contracts.contacts import CancelReason, Channel
+from common.contracts.needs import is_impossible, read_need
 from common.contracts.policies import Need
 from common.runtime import metrics
 from common.runtime.auth import Principal, TokenVerifier
@@ -95,12 +96,9 @@ class RoutingIn(BaseModel):
 
     @field_validator("need")
     @classmethod
-    def _fits(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _can_be_met(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
-            try:
-                msgspec.convert(value, Need)
-            except msgspec.ValidationError as why:
-                raise ValueError(str(why)) from why
+            read_need(value)
         return value
 
 
@@ -141,6 +139,15 @@ class ContactIn(BaseModel):
     )
     customer: Customer | None = None
     routing: RoutingIn | None = None
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        need = self.routing.need if self.routing is not None else None
+        if need and self.requirements:
+            levels = tuple(Need(skill=one.skill, min_level=one.min_level) for one in self.requirements)
+            if is_impossible(Need(all=(*levels, msgspec.convert(need, Need)))):
+                raise ValueError("requirements and routing.need contradict each other: nobody could ever meet both")
+        return self
 
 
 class ContactAccepted(BaseModel):

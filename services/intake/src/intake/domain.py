@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from common.contracts import routing
+from common.contracts.needs import parts
 from common.contracts.policies import ANYBODY, Need
 
 OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled", "expired", "overflowed"})
@@ -118,5 +119,4 @@ def split_key(credential: str) -> tuple[str, str] | None:
 
 def skills_of(need: Need) -> list[str]:
     """Every skill that the need speaks of."""
-    inner = (*need.all, *need.any, *(() if need.not_ is None else (need.not_,)))
-    return ([need.skill] if need.skill else []) + [skill for part in inner for skill in skills_of(part)]
+    return [part.skill for part in parts(need) if part.skill]

@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.contracts.config import QueueDefined
+from common.contracts.needs import NESTING_MAX, is_nested_too_deep, parts
 from common.contracts.policies import QueuePolicy, policy_schema
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
@@ -15,7 +16,7 @@ from common.runtime.http import require_role
 from common.runtime.on_its_way import OnItsWay
 from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
-from router.core.needs import parts, skills_need
+from router.core.needs import skills_need
 from router.errors import POLICY_CANNOT_WORK, POOL_IS_FIXED
 from router.ports import Queues
 from router.vetting import Fault, Known, vet
@@ -93,6 +94,9 @@ def _out(fact: QueueDefined) -> dict[str, Any]:
 async def _policy_of(
     queues: Queues, queue_id: str, body: QueueIn, scorers: frozenset[str], on_its_way: OnItsWay
 ) -> QueuePolicy | Response:
+    if is_nested_too_deep(body.policy):
+        errors = [{"pointer": "/policy", "in": "body", "detail": f"is nested more than {NESTING_MAX} levels deep"}]
+        return answer(INVALID_REQUEST, "The policy does not fit its schema.", errors=errors)
     try:
         policy = msgspec.convert(body.policy, QueuePolicy)
     except msgspec.ValidationError as why:

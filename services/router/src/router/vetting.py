@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from common.contracts.needs import is_impossible, need_faults, size_faults
 from common.contracts.policies import OVERFLOW_RULES_MAX, PARALLEL_MAX, STEPS_MAX, Condition, Need, QueuePolicy
-from router.core.needs import both, parts
+from router.core.needs import both
 from router.core.values import CHANNEL_UNITS
 from router.hours import faults_of
 
-NEED_PARTS_MAX = 64
-"""Terms of one need."""
 PRIORITY_MAX = 1_000
 DAY_MS = 86_400_000
 WAIT_MAX_MS = 14 * DAY_MS
@@ -33,6 +32,13 @@ class Known(NamedTuple):
 
 def vet(queue_id: str, base: Need, policy: QueuePolicy, known: Known) -> list[Fault]:
     """Everything about the policy of the queue that cannot work. `base`: what the queue asks besides the policy."""
+    too_large = [
+        Fault(path, reason)
+        for path, need in (("need", policy.need), *_step_needs(policy))
+        for reason in size_faults(need)
+    ]
+    if too_large:
+        return too_large  # nothing below may walk such a need
     found = [
         *_needs(base, policy, known),
         *_order(policy),
@@ -47,60 +53,30 @@ def vet(queue_id: str, base: Need, policy: QueuePolicy, known: Known) -> list[Fa
     return found
 
 
-def is_impossible(need: Need) -> bool:
-    """Whether no agent could ever meet the need: it contradicts itself."""
-    low: dict[str, int] = {}
-    high: dict[str, int] = {}
-    single: dict[str, str] = {}
-    for part in _conjuncts(need):
-        if part.skill:
-            low[part.skill] = max(low.get(part.skill, 0), part.min_level)
-            high[part.skill] = min(high.get(part.skill, 100), part.max_level)
-            if low[part.skill] > high[part.skill]:
-                return True
-        for kind, name in (("region", part.region), ("agent", part.agent), (f"={part.attribute}", part.value)):
-            if name and single.setdefault(kind, name) != name:
-                return True
-        if part.any and all(is_impossible(one) for one in part.any):
-            return True
-        if part.not_ is not None and (part.not_ == Need() or part.not_ == Need(skill=part.skill) != Need()):
-            return True
-    return False
-
-
-def _conjuncts(need: Need) -> Iterator[Need]:
-    yield need
-    for part in need.all:
-        yield from _conjuncts(part)
+def _step_needs(policy: QueuePolicy) -> Iterator[tuple[str, Need]]:
+    for number, step in enumerate(policy.steps):
+        yield f"steps[{number}].need", step.need
 
 
 def _needs(base: Need, policy: QueuePolicy, known: Known) -> Iterator[Fault]:
     whole = both(base, policy.need)
     yield from _need("need", policy.need, known)
-    if is_impossible(whole):
-        yield Fault("need", "contradicts itself: nobody could ever serve this queue")
+    if is_impossible(whole) and not is_impossible(policy.need):
+        yield Fault("need", "contradicts what the queue requires: nobody could ever serve it")
     if len(policy.steps) > STEPS_MAX:
         yield Fault("steps", f"has more than {STEPS_MAX} steps")
     for number, step in enumerate(policy.steps):
         yield from _need(f"steps[{number}].need", step.need, known)
         yield from _span(f"steps[{number}].expires_ms", step.expires_ms)
-        if is_impossible(both(whole, step.need)):
+        if is_impossible(both(whole, step.need)) and not is_impossible(step.need):
             yield Fault(f"steps[{number}].need", "shrinks to nobody together with what the queue itself asks for")
     for number, sticky in enumerate(policy.sticky):
         yield from _span(f"sticky[{number}].wait_ms", sticky.wait_ms)
 
 
 def _need(path: str, need: Need, known: Known) -> Iterator[Fault]:
-    all_parts = list(parts(need))
-    if len(all_parts) > NEED_PARTS_MAX:
-        yield Fault(path, f"has more than {NEED_PARTS_MAX} parts")
-    for part in all_parts:
-        if part.skill and known.skills is not None and part.skill not in known.skills:
-            yield Fault(path, f"there is no skill {part.skill}")
-        if not 0 <= part.min_level <= part.max_level <= 100:
-            yield Fault(path, f"levels {part.min_level} to {part.max_level} are not within 0 to 100")
-        if bool(part.attribute) != bool(part.value):
-            yield Fault(path, "an attribute needs a value, and a value an attribute")
+    for reason in need_faults(need, skills=known.skills):
+        yield Fault(path, reason)
 
 
 def _order(policy: QueuePolicy) -> Iterator[Fault]:

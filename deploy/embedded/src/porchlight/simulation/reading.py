@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from common.contracts.needs import NESTING_MAX, is_nested_too_deep, need_faults
 from porchlight.home import Trouble
 from porchlight.simulation.scenario import RANDOM, Draw, QueueSpec, Scenario, Stream
 from router.core.needs import skills_need
@@ -31,6 +32,10 @@ def read_scenario(path: Path) -> Scenario:
         mark = getattr(why, "problem_mark", None)
         line = "" if mark is None else f", line {mark.line + 1}"
         raise Trouble(f"{path}{line}: {getattr(why, 'problem', why)}") from why
+    except RecursionError as why:
+        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep") from why
+    if is_nested_too_deep(raw):
+        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep")
     faults = []
     scenario = None
     try:
@@ -87,6 +92,8 @@ def _stream(place: str, stream: Stream, scenario: Scenario) -> Iterator[tuple[st
         yield f"{place}.queue", f"there is no queue {stream.queue}"
     if stream.channel not in CHANNEL_UNITS:
         yield f"{place}.channel", f"there is no channel {stream.channel}"
+    for reason in need_faults(stream.need):
+        yield f"{place}.need", reason
     given = [name for name in ("rate", "piecewise", "times") if getattr(stream, name) is not None]
     if len(given) != 1:
         yield place, f"give exactly one of rate, piecewise and times, not {' and '.join(given) or 'none'}"

@@ -33,5 +33,7 @@ def decode(type_name: str, value: bytes) -> msgspec.Struct | None:
         return None
     try:
         return decoder.decode(value)
+    except RecursionError as why:
+        raise BadFact(f"{type_name}: nested too deep") from why
     except msgspec.MsgspecError as why:
         raise BadFact(f"{type_name}: {why}") from why

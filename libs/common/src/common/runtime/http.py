@@ -103,6 +103,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, RecursionError):
+        return problems.answer(problems.INVALID_REQUEST, "The body is nested too deep.")
     known = {
         400: problems.MALFORMED_JSON,
         404: problems.NOT_FOUND,
