@@ -14,11 +14,8 @@ from router.core.everyday import decide_everyday
 from router.core.invariants import check_touched
 from router.core.matching import look_at_headroom, next_match
 from router.core.outputs import Output
-from router.core.queues import check_queues, open_queue, set_queue
+from router.core.queues import check_borrowing, check_queues, open_queue, set_queue
 from router.core.state import State
-
-ROUNDS_MAX = 1_000
-"""Rounds of matching and overflowing in one step; more would mean that a contact goes to and fro without end."""
 
 
 def step(state: State, told: inputs.Input, now_ms: int) -> tuple[Output, ...]:
@@ -57,7 +54,9 @@ def _match(state: State, decided: list[Output]) -> None:
         resume_waiting(state, decided)
     if state.newcomer is not None or state.freed is not None:
         decide_everyday(state, decided)
-    for _ in range(ROUNDS_MAX):
+    # It ends: an offer takes a contact out of its queue for the rest of the step, a contact moves `MOVES_MAX` times in its
+    # life, and a round in which nothing of both happened leaves nothing to look at. Many may match in one step.
+    while True:
         if state.keeps_headroom and state.dirty_agents:
             look_at_headroom(state)
         while state.dirty_agents or state.dirty_groups:
@@ -66,12 +65,10 @@ def _match(state: State, decided: list[Output]) -> None:
                 break
             offer(state, found[0], found[1], decided)
             if state.borrowing:
-                break  # the queue may need its lender no longer
+                check_borrowing(state, state.dirty_queues)  # the queue may need its lender no longer
         if not (state.entered or state.dirty_queues or state.dirty_groups or state.dirty_agents):
             break
         check_queues(state, decided)
-    else:
-        raise AssertionError("contacts overflow without end")
     if state.said:
         decided.extend(state.said)
         state.said.clear()

@@ -1,10 +1,14 @@
 """What must hold after every step, in production too."""
 
+from collections.abc import Iterator
+
 from router.core.state import State
 from router.core.values import ENDED, Agent, Contact, ContactState
 
 RUNS = frozenset({ContactState.SCHEDULED, ContactState.LINK_LOST, ContactState.WRAP_UP})
 """States that run out by themselves."""
+SLICE = 500
+"""Values that are checked between two turns of `checking`: a few milliseconds of work."""
 
 
 def check_touched(state: State) -> None:
@@ -16,24 +20,46 @@ def check_touched(state: State) -> None:
 
 
 def check(state: State) -> None:
-    """Check everything; for tests and after a rebuild. Raises `AssertionError`."""
+    """Check everything; for tests. Raises `AssertionError`."""
+    for _ in checking(state):
+        pass
+
+
+def checking(state: State) -> Iterator[None]:
+    """The same slice by slice, for after a rebuild; nothing may change in between."""
+    done = 0
     for contact in state.contacts.values():
         _check_contact(state, contact)
+        done += 1
+        if done % SLICE == 0:
+            yield
     for agent in state.agents.values():
         _check_agent(state, agent)
-    waiting = {one.contact_id for one in state.contacts.values() if one.state is ContactState.QUEUED}
-    assert set(state.place_of) == waiting, "what waits is not what is found waiting"
+        done += 1
+        if done % SLICE == 0:
+            yield
+    waiting = sum(one.state is ContactState.QUEUED for one in state.contacts.values())
+    assert len(state.place_of) == waiting, "what waits is not what is found waiting"
+    yield
+    waiting_in: dict[int, int] = {}
+    for group, _ in state.place_of.values():
+        assert state.group_at.get(group.no) is group, f"{group.key} is gone and contacts wait in it"
+        waiting_in[group.no] = waiting_in.get(group.no, 0) + 1
+    yield
     for group in state.groups.values():
-        inside = sum(place[0] is group for place in state.place_of.values())
+        inside = waiting_in.get(group.no, 0)
         assert group.waiting == inside, f"{group.key} counts {group.waiting}, {inside} wait"
         assert state.waiting >> group.no & 1 == (inside > 0), f"{group.key} is not marked"
+        done += 1
+        if done % SLICE == 0:
+            yield
+    staffed: dict[int, int] = {}
+    for one in state.agents.values():
+        if one.presence != "offline":
+            number = state.profile_of[one.agent_id].no
+            staffed[number] = staffed.get(number, 0) + 1
     for profile in state.profiles.values():
-        staffed = [
-            one
-            for one in state.agents.values()
-            if state.profile_of[one.agent_id] is profile and one.presence != "offline"
-        ]
-        assert profile.staffed == len(staffed), f"{profile.traits} counts {profile.staffed}"
+        assert profile.staffed == staffed.get(profile.no, 0), f"{profile.traits} counts {profile.staffed}"
         assert state.staffed >> profile.no & 1 == (profile.staffed > 0), f"{profile.traits} is not marked"
 
 

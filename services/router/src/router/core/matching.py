@@ -56,9 +56,12 @@ def _first_candidate(state: State) -> tuple[Contact, Agent] | None:
             contact, group = candidate
             profile = state.slots[agent_id][0]
             candidates[contact.contact_id] = (_rank(state, group, contact, profile), contact, group)
+    someone = 0
+    for profiles in state.open.values():
+        someone |= profiles
     for number in list(state.dirty_groups):
         group = state.group_at[number]
-        match = _match_in(state, group)
+        match = _match_in(state, group) if group.able & someone else None
         if match is None:
             del state.dirty_groups[number]
         else:

@@ -13,8 +13,10 @@ from router.core.state import IDLE, State
 from router.core.steps import members
 from router.core.values import Contact, ContactState, Queue
 from router.core.waiting import (
+    age_queues,
     forget_demands,
     link_group,
+    longest_wait_ms,
     put_all_waiting,
     rate_of,
     take_all_waiting,
@@ -64,10 +66,24 @@ def study(state: State) -> None:
         for one in queues
         if one.policy.overflow or one.policy.length_max is not None or one.policy.borrow is not None
     }
+    state.borrowers = sorted(one.queue_id for one in queues if one.policy.borrow is not None)
+    age_queues(state, {name for one in queues for name in _asks_for_longest_wait(one)} & set(state.queues))
     state.calm = {one.queue_id for one in queues if _asks_nothing(one)} - state.watched
     for one in list(state.watched):
         if state.queues[one].policy.borrow is not None:
             state.watched.add(state.queues[one].policy.borrow.lender)  # type: ignore[union-attr]
+
+
+def _asks_for_longest_wait(queue: Queue) -> list[str]:
+    """The queues whose longest wait the policy asks for."""
+    policy = queue.policy
+    found = [queue.queue_id for rule in policy.overflow if rule.when.longest_wait_over_ms is not None]
+    if policy.borrow is not None:
+        if policy.borrow.when.longest_wait_over_ms is not None:
+            found.append(queue.queue_id)
+        if policy.borrow.guard.longest_wait_over_ms is not None:
+            found.append(policy.borrow.lender)
+    return found
 
 
 def _asks_nothing(queue: Queue) -> bool:
@@ -105,9 +121,15 @@ def check_queues(state: State, decided: list[Output]) -> None:
             for contact in newest_first(state, queue_id):
                 if contact.state is ContactState.QUEUED and contact.queue_id == queue_id:
                     _overflow(state, contact, decided, entering=False)
-    for _, queue in sorted(state.queues.items()):
-        if queue.policy.borrow is not None and (queue.queue_id in dirty or queue.policy.borrow.lender in dirty):
-            _borrow(state, queue)
+    check_borrowing(state, dirty)
+
+
+def check_borrowing(state: State, dirty: dict[str, None]) -> None:
+    """Let queues begin or end to borrow, where they or their lenders changed."""
+    for queue_id in state.borrowers:
+        borrow = state.queues[queue_id].policy.borrow
+        if borrow is not None and (queue_id in dirty or borrow.lender in dirty):
+            _borrow(state, state.queues[queue_id])
 
 
 def newest_first(state: State, queue_id: str) -> list[Contact]:
@@ -157,17 +179,6 @@ def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) 
         if wait_ms is not None and wait_ms <= when.estimated_wait_over_ms:
             return False
     return True
-
-
-def longest_wait_ms(state: State, queue_id: str) -> int:
-    """How long the contact that has been in the queue longest has been there."""
-    since = [
-        one.queued_at_ms
-        for group in state.groups.values()
-        if group.queue_id == queue_id
-        for one in members(state, group)
-    ]
-    return state.now_ms - min(since, default=state.now_ms)
 
 
 def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) -> None:

@@ -1,14 +1,18 @@
 """The state of a shard from what was kept of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from router.core.binding import follow_queue
+from router.core.needs import named_agents
 from router.core.outputs import Output
 from router.core.queues import study
 from router.core.staff import count_staffed, place_agent, settle
 from router.core.state import State, set_timer
 from router.core.values import Agent, Contact, ContactState, Queue
-from router.core.waiting import demand_number, moments, put_all_waiting, wake_at
+from router.core.waiting import demand_number, moments, need_now, put_all_waiting, wake_at
+
+SLICE = 100
+"""Agents or contacts that are taken up between two turns of `restoring`: a few milliseconds of work."""
 
 
 def restore(
@@ -25,21 +29,43 @@ def restore(
     step.
     """
     state = State(now_ms=now_ms, ended=ended)
+    for _ in restoring(state, queues=queues, agents=agents, contacts=contacts):
+        pass
+    return state
+
+
+def restoring(
+    state: State, *, queues: Sequence[Queue], agents: Sequence[Agent], contacts: Sequence[Contact]
+) -> Iterator[None]:
+    """The same slice by slice, so that whoever turns it can do something else in between: the state is whole after the last.
+
+    The work grows with the number of agents and contacts, however much their needs differ.
+    """
     state.queues = {one.queue_id: one for one in queues}
     study(state)
     for queue_id, channel in sorted({(one.queue_id, one.channel) for one in contacts}):
         demand_number(state, state.queues[queue_id], channel)
-    for agent in agents:
+    for number, contact in enumerate(contacts):
+        # whoever is asked for by name has a profile of their own, which is cheap only while there are no groups
+        state.named.update(named_agents(need_now(state, contact)))
+        if number % SLICE == SLICE - 1:
+            yield
+    for number, agent in enumerate(agents):
         _restore_agent(state, agent)
-    for contact in contacts:
-        _restore_contact(state, contact)
-    waiting = sorted((one for one in contacts if one.state is ContactState.QUEUED), key=lambda one: one.contact_id)
+        if number % SLICE == SLICE - 1:
+            yield
+    in_order = sorted(contacts, key=lambda one: one.contact_id)
     decided: list[Output] = []
-    for contact in waiting:
-        follow_queue(state, contact, decided)
-    put_all_waiting(state, waiting)
+    for start in range(0, len(in_order), SLICE):
+        some = in_order[start : start + SLICE]
+        for contact in some:
+            _restore_contact(state, contact)
+        waiting = [one for one in some if one.state is ContactState.QUEUED]
+        for contact in waiting:
+            follow_queue(state, contact, decided)
+        put_all_waiting(state, waiting)
+        yield
     state.said[:] = decided
-    return state
 
 
 def _restore_agent(state: State, agent: Agent) -> None:

@@ -70,7 +70,10 @@ Slot = tuple[Profile, int, int, tuple[int, int, int]]
 
 @dataclass(slots=True)
 class State:
-    """Everything the core knows. `touched_*` is what changed since the shell last took note of it."""
+    """Everything the core knows. `touched_*` is what changed since the shell last took note of it.
+
+    `aged`: queues whose longest wait some policy asks for; `since`: for those, a lazy heap of (in the queue since, contact).
+    """
 
     now_ms: int = 0
     queues: dict[str, Queue] = field(default_factory=dict)
@@ -106,7 +109,10 @@ class State:
     handle_ms: dict[str, int] = field(default_factory=dict)
     arrivals: dict[str, list[int]] = field(default_factory=dict)
     borrowing: set[str] = field(default_factory=set)
+    borrowers: list[str] = field(default_factory=list)
     keeps_headroom: bool = False
+    aged: set[str] = field(default_factory=set)
+    since: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     calm: set[str] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)
     dirty_queues: dict[str, None] = field(default_factory=dict)

@@ -12,6 +12,8 @@ from router.core.values import Contact, Queue
 
 DEFAULT_ORDER = QueuePolicy().order
 """Most queues have it: decided without looking at its parts."""
+LINKED_TOGETHER = 256
+"""New groups that are linked at a time."""
 EMPTY_GROUPS_MAX = 256
 """Groups without a waiting contact that are kept for the next one like it; beyond it all of them go."""
 
@@ -30,27 +32,65 @@ def put_waiting(state: State, contact: Contact) -> None:
     state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
     state.place_of[contact.contact_id] = (group, entry)
     state.dirty_groups[group.no] = None
+    if contact.queue_id in state.aged:
+        _note_since(state, contact)
     if state.watched:
         state.dirty_queues[contact.queue_id] = None
 
 
 def put_all_waiting(state: State, contacts: Iterable[Contact]) -> None:
-    """The same for many at a time: their heaps are put in order once."""
+    """The same for many at a time: their heaps are put in order once, and new groups are linked together."""
     groups: dict[int, Group] = {}
+    unlinked: list[Group] = []
     for contact in contacts:
-        group = group_for(state, contact)
+        group = group_for(state, contact, unlinked)
         groups[group.no] = group
+        if group.waiting == 0:
+            state.waiting |= 1 << group.no
         entry = entry_of(state.queues[contact.queue_id], contact)
         group.heap.append(entry)
         group.waiting += 1
         state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
         state.place_of[contact.contact_id] = (group, entry)
+        if contact.queue_id in state.aged:
+            _note_since(state, contact)
+    _link_together(state, unlinked)
     for group in groups.values():
         heapify(group.heap)
-        state.waiting |= 1 << group.no
         state.dirty_groups[group.no] = None
         if state.watched:
             state.dirty_queues[group.queue_id] = None
+
+
+def _note_since(state: State, contact: Contact) -> None:
+    heap = state.since.setdefault(contact.queue_id, [])
+    if len(heap) > HEAP_SLACK * (state.waiting_in[contact.queue_id] + 16):
+        heap[:] = sorted({one for one in heap if _has_waited_since(state, contact.queue_id, one)})
+    heappush(heap, (contact.queued_at_ms, contact.contact_id))
+
+
+def _has_waited_since(state: State, queue_id: str, entry: tuple[int, str]) -> bool:
+    place = state.place_of.get(entry[1])
+    return place is not None and place[0].queue_id == queue_id and state.contacts[entry[1]].queued_at_ms == entry[0]
+
+
+def longest_wait_ms(state: State, queue_id: str) -> int:
+    """How long the contact that has been in the queue longest has been there. For queues that are `aged`."""
+    heap = state.since.get(queue_id)
+    while heap:
+        if _has_waited_since(state, queue_id, heap[0]):
+            return state.now_ms - heap[0][0]
+        heappop(heap)
+    return 0
+
+
+def age_queues(state: State, aged: set[str]) -> None:
+    """From now on these queues' longest waits are asked for."""
+    state.since = {queue_id: state.since.get(queue_id, []) for queue_id in aged}
+    fresh, state.aged = aged - state.aged, aged
+    for contact_id, (group, _) in state.place_of.items() if fresh else ():
+        if group.queue_id in fresh:
+            heappush(state.since[group.queue_id], (state.contacts[contact_id].queued_at_ms, contact_id))
 
 
 def take_all_waiting(state: State, queue_id: str) -> list[Contact]:
@@ -157,8 +197,8 @@ def rank_now(state: State, group: Group, entry: Entry, now_ms: int) -> tuple[int
     return (entry[0], entry[1] - group.rate * now_ms, entry[2], entry[3])
 
 
-def group_for(state: State, contact: Contact) -> Group:
-    """The group in which the contact waits, made when there is none yet."""
+def group_for(state: State, contact: Contact, unlinked: list[Group] | None = None) -> Group:
+    """The group in which the contact waits, made when there is none yet. With `unlinked` the caller links new ones."""
     need = state.queues[contact.queue_id].need
     if contact.steps or contact.need is not ANYBODY:
         need = need_now(state, contact)
@@ -166,6 +206,10 @@ def group_for(state: State, contact: Contact) -> Group:
     group = state.groups.get(key)
     if group is None:
         group = _new_group(state, key)
+        if unlinked is None:
+            link_group(state, group)
+        else:
+            unlinked.append(group)
     return group
 
 
@@ -191,19 +235,46 @@ def _new_group(state: State, key: GroupKey) -> Group:
     )
     state.groups[key] = group
     state.group_at[group.no] = group
-    link_group(state, group)
     return group
 
 
-def link_group(state: State, group: Group) -> None:
-    """Work out which profiles may serve the group: its need, or the lender's while its queue borrows."""
+def _link_together(state: State, groups: list[Group]) -> None:
+    """Link new groups, which have consecutive numbers as nearly always, with all profiles: the table of who may serve whom
+    is turned as a whole, because one bit after the other would take the product of groups and profiles.
+    """
+    for group in groups:
+        name_agents(state, _served_by(state, group))  # first of all: it may make profiles
+    groups.sort(key=lambda one: -one.no)
+    for start in range(0, len(groups), LINKED_TOGETHER):
+        some = groups[start : start + LINKED_TOGETHER]
+        if some[0].no - some[-1].no != len(some) - 1:
+            for group in some:
+                link_group(state, group)
+            continue
+        for group in some:
+            group.able = able_profiles(state, _served_by(state, group), state.queues[group.queue_id].pool)
+        width = max(group.able.bit_length() for group in some)
+        rows = [f"{group.able:0{width}b}" if width else "" for group in some]
+        for place, column in enumerate(zip(*rows, strict=True)):
+            bits = int("".join(column), 2)
+            if bits:
+                state.profile_at[width - 1 - place].able |= bits << some[-1].no
+
+
+def _served_by(state: State, group: Group) -> Need:
+    """What an agent must be to serve the group: its need, or the lender's while its queue borrows."""
     queue_id, _, need = group.key
-    queue = state.queues[queue_id]
-    borrow = queue.policy.borrow
+    borrow = state.queues[queue_id].policy.borrow
     if borrow is not None and queue_id in state.borrowing and borrow.lender in state.queues:
-        need = either(need, state.queues[borrow.lender].need)
+        return either(need, state.queues[borrow.lender].need)
+    return need
+
+
+def link_group(state: State, group: Group) -> None:
+    """Work out which profiles may serve the group."""
+    need = _served_by(state, group)
     name_agents(state, need)
-    before, group.able = group.able, able_profiles(state, need, queue.pool)
+    before, group.able = group.able, able_profiles(state, need, state.queues[group.queue_id].pool)
     changed = before ^ group.able
     bit = 1 << group.no
     while changed:
