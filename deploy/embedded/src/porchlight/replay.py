@@ -21,6 +21,8 @@ DRAIN_MAX_S = 60.0
 """Real seconds after the last call in which the crew still answers; then whoever waits hangs up."""
 SETTLE_MAX_S = 60.0
 """Real seconds in which reporting and intake must know of every end."""
+CLOCKS_S = 0.002
+"""Times are whole milliseconds of two services' clocks on one machine: so far a wait may be off either way."""
 UNKNOWN_CONTACT_S = 2.0
 """How long an agent waits for the POST's answer of a contact that it was offered already."""
 
@@ -29,10 +31,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients saw. Times in seconds of the monotonic clock."""
+    """What the clients saw. Times in seconds of the monotonic clock.
+
+    `posted` and `accepting`: when the request was sent; `promised` and `answered`: when its answer was there.
+    """
 
     posted: dict[str, float] = field(default_factory=dict)
+    promised: dict[str, float] = field(default_factory=dict)
     first_offer: dict[str, float] = field(default_factory=dict)
+    accepting: dict[str, float] = field(default_factory=dict)
     answered: dict[str, float] = field(default_factory=dict)
     completed: dict[str, float] = field(default_factory=dict)
     gave_up: set[str] = field(default_factory=set)
@@ -89,11 +96,14 @@ class Replay:
             self._queue(t): {
                 "pool": POOL,
                 "requirements": [{"skill": f"call-{t.lower()}"}],
-                "service_level_ms": max(1, round(IN_TIME_S * 1000 / self._speed)),
+                "service_level_ms": self._threshold_ms(),
             }
             for t in self._day.types
         }
         return {"skills": [f"call-{t.lower()}" for t in self._day.types], "queues": queues, "agents": agents}
+
+    def _threshold_ms(self) -> int:
+        return max(1, round(IN_TIME_S * 1000 / self._speed))
 
     def _queue(self, kind: str) -> str:
         return f"calls-{kind.lower()}"
@@ -111,6 +121,7 @@ class Replay:
         )
         contact_id = contact["id"]
         self.tally.posted[contact_id] = sent
+        self.tally.promised[contact_id] = time.monotonic()
         self.tally.queue_of[contact_id] = queue
         self._calls[contact_id] = call
         event = self._known.pop(contact_id, None)
@@ -193,7 +204,9 @@ class Replay:
         self.tally.first_offer.setdefault(contact_id, time.monotonic())
         call = await self._call_of(contact_id)
         try:
+            asking = time.monotonic()
             await desktop.accept(offer)
+            self.tally.accepting.setdefault(contact_id, asking)
             answered = time.monotonic()
             self.tally.answered.setdefault(contact_id, answered)
             if call is not None:
@@ -239,14 +252,15 @@ class Replay:
         waits = [tally.answered[one] - tally.posted[one] for one in tally.answered if one in tally.posted]
         handled = [tally.completed[one] - tally.answered[one] for one in tally.completed if one in tally.answered]
         abandoned = len(tally.gave_up - set(tally.answered))
-        in_time = sum(wait <= IN_TIME_S / self._speed for wait in waits)
+        lowest, highest = levels(tally, threshold_s=self._threshold_ms() / 1000)
         seen = [tally.first_offer[one] - tally.posted[one] for one in tally.first_offer if one in tally.posted]
         return {
             "offered": len(tally.posted),
             "answered": len(tally.answered),
             "abandoned": abandoned,
             "waiting": len(tally.posted) - len(tally.answered) - abandoned,
-            "service_level": in_time / (len(waits) + abandoned) if waits else None,
+            "service_level": lowest,
+            "service_level_at_most": highest,
             "asa_s": sum(waits) / len(waits) if waits else None,
             "aht_s": sum(handled) / len(handled) if handled else None,
             "post_to_offer_ms": percentiles([one * 1000 for one in seen]),
@@ -262,18 +276,42 @@ class Replay:
             if time.monotonic() > deadline or sum(one["waiting"] for one in found) == 0:
                 break
             await asyncio.sleep(0.2)
-        total = {name: sum(one[name] for one in found) for name in ("offered", "answered", "abandoned", "waiting")}
-        judged = [(one, one["answered"] + one["abandoned"]) for one in found]
-        in_time = sum((one["service_level"] or 0) * number for one, number in judged)
+        names = ("abandoned", "waiting", "in_time", "requeued", "contacts_offered", "contacts_answered", "answered")
+        total = {name: sum(one[name] for one in found) for name in names}
+        judged = total["answered"] + total["abandoned"]
         waits = sum((one["asa_ms"] or 0) * one["answered"] for one in found)
         handled = sum((one["aht_ms"] or 0) * one["answered"] for one in found)
         return {
-            **total,
-            "service_level": in_time / sum(n for _, n in judged) if sum(n for _, n in judged) else None,
+            "offered": total["contacts_offered"],
+            "answered": total["contacts_answered"],
+            "abandoned": total["abandoned"],
+            "waiting": total["waiting"],
+            "requeued": total["requeued"],
+            "service_level": total["in_time"] / judged if judged else None,
             "asa_s": waits / total["answered"] / 1000 if total["answered"] else None,
             "aht_s": handled / total["answered"] / 1000 if total["answered"] else None,
             "as_of": min(one["as_of"] for one in found),
         }
+
+
+def levels(tally: Tally, *, threshold_s: float) -> tuple[float | None, float | None]:
+    """The least and the most that the service level can have been, by what the clients saw.
+
+    A contact's wait lies between two events inside the platform: its acceptance, which the clients know to be between the
+    sending of the POST and its answer, and the agent's accept, between that command's sending and its answer. So each wait
+    is known only up to the two requests' own time, which matters when a fast replay shrinks the threshold to it.
+    """
+    waits = [
+        (tally.accepting[one] - tally.promised[one], tally.answered[one] - tally.posted[one])
+        for one in tally.answered
+        if one in tally.posted
+    ]
+    judged = len(waits) + len(tally.gave_up - set(tally.answered))
+    if not judged:
+        return None, None
+    sure = sum(longest <= threshold_s - CLOCKS_S for _, longest in waits)
+    possible = sum(shortest <= threshold_s + CLOCKS_S for shortest, _ in waits)
+    return sure / judged, possible / judged
 
 
 def percentiles(values: list[float]) -> dict[str, float | None]:
@@ -285,7 +323,8 @@ def percentiles(values: list[float]) -> dict[str, float | None]:
 
 
 def differences(result: dict[str, Any]) -> list[str]:
-    """Where reporting says other than the clients saw: counts must be equal, times within one second."""
+    """Where reporting says other than the clients saw: counts must be equal, times within one second, the service level
+    within what the clients' requests leave open (unless agents lost contacts: then customers waited again)."""
     ours, theirs = result["clients"], result["reporting"]
     found = [
         f"{name}: the clients saw {ours[name]}, reporting says {theirs[name]}"
@@ -295,6 +334,10 @@ def differences(result: dict[str, Any]) -> list[str]:
     for name in ("asa_s", "aht_s"):
         if (ours[name] is None) != (theirs[name] is None) or abs((ours[name] or 0) - (theirs[name] or 0)) > 1.0:
             found.append(f"{name}: the clients saw {ours[name]}, reporting says {theirs[name]}")
+    least, most, level = ours["service_level"], ours["service_level_at_most"], theirs["service_level"]
+    agree = least == level if least is None or level is None else least <= level <= most
+    if not agree and not theirs["requeued"]:
+        found.append(f"service_level: the clients saw {least} to {most}, reporting says {level}")
     return found
 
 

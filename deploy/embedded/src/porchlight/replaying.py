@@ -138,7 +138,10 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
 def _print(result: dict[str, Any], differing: list[str], verdict: Verdict, console: Console) -> None:
     table = Table("", "clients", "reporting")
     for name in ("offered", "answered", "abandoned", "waiting", "service_level", "asa_s", "aht_s"):
-        table.add_row(name.replace("_", " "), _text(result["clients"][name]), _text(result["reporting"][name]))
+        ours = _text(result["clients"][name])
+        if name == "service_level":
+            ours = f"{ours} to {_text(result['clients']['service_level_at_most'])}"
+        table.add_row(name.replace("_", " "), ours, _text(result["reporting"][name]))
     seen = result["clients"]["post_to_offer_ms"]
     table.add_row("POST to offer seen, p50 ms", _text(seen["p50"]), "")
     table.add_row("POST to offer seen, p99 ms", _text(seen["p99"]), "")

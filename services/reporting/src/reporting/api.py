@@ -20,23 +20,58 @@ INTERVAL_MAX = timedelta(days=400)
 DAY_MS = 86_400_000
 
 
+class Callbacks(BaseModel):
+    """Contacts that were scheduled, or wished to be called back.
+
+    `scheduled`: kept for a later time now. `ended_before_due`: given up or withdrawn in the interval before their time came:
+    they were never offered. The rest is what the queue's figures hold of them; their waits begin when they are due.
+    """
+
+    scheduled: int
+    ended_before_due: int
+    offered: int
+    answered: int
+    abandoned: int
+    in_time: int
+    service_level: float | None
+    asa_ms: float | None
+
+
 class Summary(BaseModel):
-    """Figures of the contacts that were accepted for the queue in the interval. Each formula is named."""
+    """Figures of the stays that began in the queue in the interval. Each formula is named.
+
+    A stay is one wait of a contact in the queue, offers included, from when it is due there. `offered` = `answered` +
+    `abandoned` + `cancelled` + `expired` + `overflowed` (ended by the queue's policy) + `moved_out` (to another queue by
+    overflow) + `put_off` (to be called back later) + those that still wait. Of `offered`, `transferred_in` were passed on by
+    an agent, `moved_in` overflowed from another queue, `requeued` came back from an agent who lost them; the rest is new here.
+    `contacts_offered` and `contacts_answered` count a contact once. `in_time`: answered within `service_level_ms`.
+    `waiting` and `with_agents` are of now, whenever the contacts came; so is `longest_wait_ms` where nobody waited longer before.
+    """
 
     queue: str
     offered: int
+    transferred_in: int
+    moved_in: int
+    requeued: int
+    contacts_offered: int
     answered: int
+    contacts_answered: int
     abandoned: int
     cancelled: int
     expired: int
     overflowed: int
+    moved_out: int
+    put_off: int
+    in_time: int
     waiting: int
+    with_agents: int
     service_level: float | None
     service_level_ms: int
     asa_ms: float | None
     aht_ms: float | None
     longest_wait_ms: int
     occupancy: float | None
+    callbacks: Callbacks
     formulas: dict[str, str]
     as_of: datetime
 
@@ -52,7 +87,7 @@ class Step(BaseModel):
 
 
 class SegmentOut(BaseModel):
-    """One stay in a queue or with an agent."""
+    """One stay. `kind`: `scheduled` until it is due, in a `queue`, with an `agent`, `paused` by the agent."""
 
     kind: str
     queue: str
@@ -123,7 +158,7 @@ def add_routes(
 
     @app.get("/", include_in_schema=False)
     async def status() -> HTMLResponse:
-        rows, as_of_ms = await figures.status(from_ms=clock.now_ms() - DAY_MS)
+        rows, as_of_ms = await figures.by_queue(from_ms=clock.now_ms() - DAY_MS)
         return HTMLResponse(_page(rows, as_of_ms, links), headers={"Cache-Control": "no-store"})
 
 
@@ -153,7 +188,7 @@ _STYLE = """
 table{border-collapse:collapse;width:100%}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid #8884}
 th:first-child,td:first-child{text-align:left}footer{margin-top:1rem;opacity:.7}a{margin-right:1rem}
 """
-_COLUMNS = ("offered", "answered", "abandoned", "waiting", "with_agents")
+_COLUMNS = ("offered", "answered", "abandoned", "waiting", "with_agents", "scheduled")
 
 
 def _page(rows: list[dict[str, Any]], as_of_ms: int, links: list[tuple[str, str]]) -> str:
@@ -168,7 +203,7 @@ def _page(rows: list[dict[str, Any]], as_of_ms: int, links: list[tuple[str, str]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
         f'<meta name="viewport" content="width=device-width"><title>Porchlight</title><style>{_STYLE}</style></head>'
-        f"<body><h1>Porchlight</h1><p>Contacts of the last 24 hours, by queue.</p>"
+        f"<body><h1>Porchlight</h1><p>By queue: what came in the last 24 hours, and who waits, is served or is scheduled now.</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"<footer>As of {_moment(as_of_ms):%H:%M:%S} UTC<p>{nav}</p></footer></body></html>"
     )

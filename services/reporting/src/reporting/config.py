@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration that this code was written for."""
 
 

@@ -55,7 +55,7 @@ def _take(work: _Work, record: Incoming) -> None:
         )
     )
     before = work.folded.get(fact.contact_id)
-    if isinstance(fact, routing.ContactQueued) and before is None:
+    if isinstance(fact, (routing.ContactQueued, routing.ContactScheduled)) and before is None:
         after = begin(fact)
     elif before is None:
         return  # its beginning is older than what Kafka kept when we first started

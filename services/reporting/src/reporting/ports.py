@@ -32,7 +32,7 @@ class Figures(Protocol):
     """Answers of reporting; each says up to when the facts are in it. Raises `Retryable` when the database is away."""
 
     async def summary(self, queue: str, *, from_ms: int, to_ms: int, now_ms: int) -> dict[str, Any] | None:
-        """Figures of the contacts that a queue got in an interval; None for a queue that nobody defined."""
+        """Figures of the stays that began in a queue in an interval, and of who is there now; None for an unknown queue."""
         ...
 
     async def journey(self, contact_id: str) -> dict[str, Any] | None:
@@ -40,9 +40,8 @@ class Figures(Protocol):
         ...
 
     async def by_queue(self, *, from_ms: int) -> tuple[list[dict[str, Any]], int]:
-        """Counts, service level and mean wait of all queues since `from_ms`."""
-        ...
+        """All queues at a glance: the stays that began since `from_ms`, and who is there now, however long already.
 
-    async def status(self, *, from_ms: int) -> tuple[list[dict[str, Any]], int]:
-        """All queues at a glance, and up to when the facts are in."""
+        Returned with up to when the facts are in it.
+        """
         ...

@@ -12,11 +12,11 @@ from reporting.ports import Figures
 log = structlog.get_logger()
 
 EVERY_S = 15.0
-FORMULA = "sl.1"
+FORMULA = "sl.2"
 
 
 class Sampler:
-    """One round is one pass over the hour's contacts."""
+    """One round is one pass over the hour's stays and over who is there now."""
 
     def __init__(self, figures: Figures, clock: Clock) -> None:
         self._figures = figures
@@ -43,6 +43,9 @@ class Sampler:
             metrics.answered.labels(queue).set(row["answered"])
             metrics.abandoned.labels(queue).set(row["abandoned"])
             metrics.waiting.labels(queue).set(row["waiting"])
+            metrics.scheduled.labels(queue).set(row["scheduled"])
+            since_ms = row["waiting_since_ms"]
+            metrics.oldest_seconds.labels(queue).set(0 if since_ms is None else max(0, now_ms - since_ms) / 1000)
             level, asa_ms = row["service_level"], row["asa_ms"]
             metrics.service_level.labels(queue, FORMULA).set(float("nan") if level is None else level)
             metrics.asa_seconds.labels(queue).set(float("nan") if asa_ms is None else asa_ms / 1000)
