@@ -117,6 +117,58 @@ async def test_a_null_byte_in_text_changes_nothing(edge: Edge) -> None:
     is_problem(answer, 422, "invalid-request")
 
 
+@pytest.mark.parametrize(
+    ("service", "method", "path", "body", "role"),
+    [
+        ("intake", "POST", "/v1/contacts", {**GOOD, "routing": {"need": {"language": "\x00"}}}, None),
+        ("intake", "POST", "/v1/contacts", {**GOOD, "routing": {"need": {"language": "\ud800"}}}, None),
+        ("intake", "GET", f"/v1/contacts?cursor={NOBODY}%00", None, None),
+        ("intake", "GET", "/v1/contacts?limit=4%0B", None, None),
+        ("intake", "GET", "/v1/contacts/%00", None, None),
+        ("router", "GET", "/v1/queues?cursor=%00", None, "admin"),
+        ("router", "PUT", "/v1/queues/bad", {"pool": "x", "policy": {"\ud800": 1}}, "admin"),
+        ("router", "PUT", "/v1/queues/bad", {"pool": "x", "policy": {"overflow": [{"message": "\x00"}]}}, "admin"),
+        ("router", "GET", "/v1/contacts/%ff/wait", None, "supervisor"),
+        ("presence", "GET", "/v1/agents?cursor=%00", None, "admin"),
+        ("presence", "GET", "/v1/skills?colour=red", None, "admin"),
+        ("presence", "PUT", "/v1/agents/bad", {"pool": "x", "channel_max": {"\x00": 1}}, "admin"),
+        ("presence", "PUT", "/v1/agents/bad", {"pool": "x", "channel_max": {"\udfff": 1}}, "admin"),
+        ("reporting", "GET", "/v1/queues/%00/summary?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z", None, "admin"),
+    ],
+)
+async def test_text_that_cannot_be_kept_passes_no_border(
+    edge: Edge, service: str, method: str, path: str, body: Any, role: str | None
+) -> None:
+    credential = edge.key if role is None else edge.platform.token("root", role)
+    headers = {"Content-Type": "application/json", "Idempotency-Key": new_id()}
+    content = None if body is None else json.dumps(body)
+
+    is_problem(
+        edge.send(service, method, path, credential=credential, content=content, headers=headers),
+        422,
+        "invalid-request",
+    )
+
+
+@pytest.mark.parametrize("depth", [150, 300, 4_000])
+async def test_a_body_of_absurd_depth_is_refused_before_anybody_descends(edge: Edge, depth: int) -> None:
+    need = b'{"not": ' * depth + b'{"skill": "refusing"}' + b"}" * depth
+    content = b'{"queue": "refusals", "channel": "voice", "routing": {"need": ' + need + b"}}"
+
+    is_problem(edge.post(content=content, headers={"Content-Type": "application/json"}), 400, "malformed-json")
+
+
+async def test_the_credential_is_judged_before_anything_else_of_a_request(edge: Edge) -> None:
+    for content in (b"{", b'{"queue": "Bad Name!"}', b"x" * 70_000):
+        headers = {"Content-Type": "application/json"}
+        for service, path in (("intake", "/v1/contacts"), ("presence", f"/v1/offers/{NOBODY}/accept")):
+            answer = edge.send(service, "POST", path, credential="nobody", content=content, headers=headers)
+            is_problem(answer, 401, "unauthenticated")
+    is_problem(edge.send("presence", "GET", "/v1/inbox", credential="nobody"), 401, "unauthenticated")
+    is_problem(edge.send("router", "GET", "/v1/queues?limit=x", credential="nobody"), 401, "unauthenticated")
+    is_problem(edge.send("reporting", "GET", "/v1/queues/x/summary", credential="nobody"), 401, "unauthenticated")
+
+
 async def test_a_body_that_is_too_large_is_refused(edge: Edge) -> None:
     big = json.dumps({**GOOD, "customer": {"note": "x" * 70_000}}).encode()
 

@@ -84,6 +84,46 @@ async def test_a_failed_commit_is_everybodys_answer_and_the_next_batch_goes_on()
     assert await shared(2) == 20
 
 
+class Picky(Store):
+    """Commits nothing of a batch that has a bad item, as a database does."""
+
+    async def commit(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if any(item < 0 for item in items):
+            raise ValueError(f"bad data among {len(items)}")
+        return [item * 10 for item in items]
+
+
+async def test_bad_data_is_its_own_callers_trouble_only() -> None:
+    store = Picky()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
+
+    tasks = await start(shared, 0)
+    tasks += await start(shared, 1, -2, 3, -4, 5)
+    store.gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [answer for answer in answers if isinstance(answer, int)] == [0, 10, 30, 50]
+    assert [str(answers[index]) for index in (2, 4)] == ["bad data among 1"] * 2
+    assert store.batches == [[0], [1, -2, 3, -4, 5], [1], [-2], [3], [-4], [5]]
+    assert await shared(6) == 60
+
+
+async def test_the_worlds_trouble_is_not_tried_again_one_by_one() -> None:
+    store = Store()
+    shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)
+    tasks = await start(shared, 0)
+    tasks += await start(shared, 1, 2, 3)
+    store.fail = True
+    store.gate.set()
+
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert all(isinstance(answer, Retryable) for answer in answers)
+    assert store.batches == [[0], [1, 2, 3]]
+
+
 async def test_a_caller_who_goes_away_does_not_stop_the_commit() -> None:
     store = Store()
     shared: SharedCommit[int, int] = SharedCommit(store.commit, what="test", key=lambda item: item)

@@ -63,7 +63,7 @@ async def test_a_mistake_of_ours_is_answered_with_its_correlation_id_and_counted
 
     counted = requests.labels("GET", "/broken", "500")
     before = counted._value.get()
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app)  # which raises what the app does not contain
     async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
         answer = await client.get("/broken", headers={"X-Correlation-Id": "call-9"})
 

@@ -17,6 +17,11 @@ from common.runtime.lifecycle import Running
 NOBODY = cast(Any, None)
 """Stands where a part would be that only a request needs: the routes are looked at and never called."""
 Schema = dict[str, Any]
+EVERYWHERE = {
+    *("unauthenticated", "forbidden", "try-again", "invalid-request"),
+    *("malformed-json", "too-large", "unsupported-media-type"),
+}
+"""Problems of any operation; the page says so once."""
 
 
 def descriptions() -> dict[str, Schema]:
@@ -61,8 +66,9 @@ def page(note: str) -> str:
         "# HTTP reference",
         "",
         "Every operation by service; the gateway has them all under one address. Bodies are JSON of at most 64 KiB. Any"
-        " operation may also answer 401, 403 and 503, and every problem has a way out: [problems.md](problems.md). The same as"
-        " OpenAPI 3.1, with examples of every answer: `docs/openapi/`, and `/docs` of each service.",
+        " operation may also answer 401, 403, 422 `invalid-request` and 503; one that is not a GET 400 `malformed-json`, 413 and"
+        " 415. Every problem has a way out: [problems.md](problems.md). The same as OpenAPI 3.1, with"
+        " examples of every answer: `docs/openapi/`, and `/docs` of each service.",
     ]
     for service, described in descriptions().items():
         lines += ["", f"## {service.capitalize()}"]
@@ -99,7 +105,7 @@ def _answers(operation: Schema) -> list[str]:
         problems = one.get("content", {}).get("application/problem+json", {}).get("examples", {})
         if not problems:
             found.append(f"**{status}**")
-        elif named := [name for name in problems if name not in ("unauthenticated", "forbidden", "try-again")]:
+        elif named := [name for name in problems if name not in EVERYWHERE]:
             found.append(f"{status} " + ", ".join(f"`{name}`" for name in named))
     return found
 

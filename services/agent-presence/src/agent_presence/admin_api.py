@@ -9,6 +9,7 @@ from agent_presence.errors import AGENT_SIGNED_IN, UNKNOWN_SKILL
 from agent_presence.models import AgentIn, AgentOut, AgentPage, Limits, SkillOut
 from agent_presence.ports import Directory, Sessions
 from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.borders import WHOLE
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
 from common.runtime.outbox import Outbox
@@ -88,7 +89,7 @@ def add_admin_routes(
     async def list_agents(
         _: Annotated[Principal, Depends(reader)],
         cursor: Annotated[str, Query(max_length=64)] = "",
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Annotated[int, Query(ge=1, le=200), WHOLE] = 50,
     ) -> dict[str, Any]:
         """All agents (role supervisor or admin)."""
         found = await directory.list_agents(after=cursor, limit=limit)

@@ -32,6 +32,7 @@ from agent_presence.ports import Sessions
 from agent_presence.tail import Tail
 from common.contracts.needs import BadNeed, parts, read_need
 from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.borders import WHOLE
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
 from common.runtime.outbox import Outbox
@@ -40,7 +41,6 @@ from common.runtime.problems import (
     MALFORMED_JSON,
     NOT_FOUND,
     TRY_AGAIN,
-    ProblemRaised,
     answer,
     documented,
 )
@@ -87,9 +87,7 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
         _add_command_route(app, desk, agent, path=path, verb=verb, summary=summary)  # type: ignore[arg-type]
 
 
-async def _session_number(session_no: Annotated[int | None, Header(ge=1, le=2_000_000_000)] = None) -> int:
-    if session_no is None:
-        raise ProblemRaised(SESSION_MISSING, "Every call of a signed-in agent carries its session number.")
+async def _session_number(session_no: Annotated[int, Header(ge=1, le=2_000_000_000), WHOLE]) -> int:
     return session_no
 
 

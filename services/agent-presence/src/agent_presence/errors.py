@@ -68,6 +68,7 @@ NO_CAPACITY = Problem(
     title="You have no capacity for it yet",
     way_out="Finish or pause something, then resume it with a new command_id; it stays paused meanwhile.",
 )
+MISSING_HEADERS = {"session-no": SESSION_MISSING}
 PROBLEMS = (
     SESSION_OVER,
     SESSION_MISSING,

@@ -9,6 +9,7 @@ from agent_presence.admin_api import add_admin_routes
 from agent_presence.api import Desk, add_routes
 from agent_presence.config import SCHEMA, Settings
 from agent_presence.consumers import apply
+from agent_presence.errors import MISSING_HEADERS
 from agent_presence.handlers import Commands, KnownSkills, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
 from agent_presence.polling import Polling
@@ -99,6 +100,7 @@ async def _main(settings: Settings) -> None:
             description="Sign in, poll the inbox, answer offers.",
             running=running,
             ready=ready,
+            missing=MISSING_HEADERS,
         )
         leases = Leases(sessions, lease_s=settings.lease_s)
         directory = PostgresDirectory(engine, clock)

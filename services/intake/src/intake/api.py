@@ -1,7 +1,6 @@
 """HTTP face of intake: post, read, list and cancel contacts; the customer's details for the agent who holds one."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -15,6 +14,7 @@ from common.contracts.needs import is_impossible, read_need
 from common.contracts.policies import Need
 from common.runtime import metrics
 from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.borders import WHOLE, Judge
 from common.runtime.clock import Clock
 from common.runtime.http import bearer, correlation_of, require_role
 from common.runtime.problems import (
@@ -47,8 +47,10 @@ LAST_ID = "~"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 AHEAD_MAX_MS = 90 * 86_400_000
 """A contact may be scheduled for up to 90 days."""
+PRINTABLE: dict[str, Any] = {"minLength": 1, "pattern": r"^[ -~\u00a1-\u00ac\u00ae-\u00ff]+$"}
+"""What a header can carry and a person can read; other values are the problem `idempotency-key-missing`."""
 NO_NUL = r"^[^\x00]*$"
-"""PostgreSQL's text has no place for a NUL."""
+"""PostgreSQL's text has no place for a NUL; the border refuses it, and the schema says so."""
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
 
@@ -229,11 +231,11 @@ def add_routes(
         body: ContactIn,
         request: Request,
         client_id: Annotated[str, Depends(client)],
-        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+        idempotency_key: Annotated[str, Header(max_length=255, json_schema_extra=PRINTABLE)],
     ) -> Response:
         """Accept a contact. 202 comes after the commit; a retry with the same key gets the same answer."""
         if not idempotency_key or not idempotency_key.isprintable():
-            return answer(KEY_MISSING, "The header is missing, empty or not printable.")
+            return answer(KEY_MISSING, "The header is empty or not printable.")
         done = await accepting.accept(_new_contact(body, client_id, idempotency_key, correlation_of(request), clock))
         if isinstance(done, Refused):
             return answer(STATUS[done.reason], done.detail)
@@ -257,7 +259,7 @@ def add_routes(
     async def list_contacts(
         client_id: Annotated[str, Depends(client)],
         cursor: Annotated[str, Query(pattern=r"^[0-9a-f-]{36}$")] | None = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Annotated[int, Query(ge=1, le=200), WHOLE] = 50,
     ) -> dict[str, Any]:
         """Your contacts, newest first."""
         rows = await contacts.page(client_id=client_id, before=cursor or LAST_ID, limit=limit)
@@ -324,7 +326,7 @@ def add_routes(
         return answer(NOT_FOUND, "You do not hold such a contact.") if found is None else found
 
 
-def _client_dependency(keys: Keys) -> Callable[[Request], Awaitable[str]]:
+def _client_dependency(keys: Keys) -> Judge[str]:
     async def client(request: Request) -> str:
         found = await keys.client_of(bearer(request))
         if found is None:
@@ -332,7 +334,7 @@ def _client_dependency(keys: Keys) -> Callable[[Request], Awaitable[str]]:
             raise ProblemRaised(UNAUTHENTICATED, "The API key is unknown or revoked.")
         return found
 
-    return client
+    return Judge(client)
 
 
 def _new_contact(body: ContactIn, client_id: str, key: str, correlation_id: str, clock: Clock) -> NewContact:

@@ -32,4 +32,5 @@ CONTACT_OVER = Problem(
     title="The contact is over already",
     way_out="Nothing to do: read its state with GET /v1/contacts/{id}.",
 )
+MISSING_HEADERS = {"idempotency-key": KEY_MISSING}
 PROBLEMS = (KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL, CONTACT_OVER)

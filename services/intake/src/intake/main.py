@@ -18,6 +18,7 @@ from intake.adapters.projections import PostgresProjections, PostgresRepeats
 from intake.api import add_routes
 from intake.config import SCHEMA, Settings
 from intake.consumers import apply
+from intake.errors import MISSING_HEADERS
 from intake.handlers import Accepting, Reconciler
 
 
@@ -70,6 +71,7 @@ async def _main(settings: Settings) -> None:
             description="Post contacts and follow them.",
             running=running,
             ready=ready,
+            missing=MISSING_HEADERS,
         )
         contacts = PostgresContacts(pool)
         add_routes(

@@ -11,6 +11,7 @@ from common.contracts.config import QueueDefined
 from common.contracts.needs import NESTING_MAX, is_nested_too_deep, parts
 from common.contracts.policies import QueuePolicy, policy_schema
 from common.runtime.auth import Principal, TokenVerifier
+from common.runtime.borders import WHOLE, YES_OR_NO
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
 from common.runtime.on_its_way import OnItsWay
@@ -164,7 +165,7 @@ def add_routes(
         queue_id: NamePath,
         body: QueueIn,
         who: Annotated[Principal, Depends(admin)],
-        dry_run: Annotated[bool, Query()] = False,
+        dry_run: Annotated[bool, Query(), YES_OR_NO] = False,
     ) -> Response | dict[str, Any]:
         """Define or change a queue (role admin). Contacts that wait follow the new policy at once.
 
@@ -189,7 +190,7 @@ def add_routes(
     async def list_queues(
         _: Annotated[Principal, Depends(reader)],
         cursor: Annotated[str, Query(max_length=64)] = "",
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Annotated[int, Query(ge=1, le=200), WHOLE] = 50,
     ) -> dict[str, Any]:
         """All queues (role supervisor or admin)."""
         found = await queues.list_all(after=cursor, limit=limit)

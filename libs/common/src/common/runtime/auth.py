@@ -106,7 +106,7 @@ class TokenVerifier:
             msgspec.ValidationError,
         ):
             return Refused("claims")
-        except (jwt.PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError, RecursionError):
             return Refused("malformed")
         return self._in_time(claims, now_s)
 

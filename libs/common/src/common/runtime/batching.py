@@ -19,9 +19,10 @@ WAITING_MAX = 2_000
 class SharedCommit(Generic[Item, Answer]):
     """Turns many concurrent calls into few statements.
 
-    `what` names it in the figures. `commit` gets up to `BATCH_MAX` items and returns one answer for each, in order; if it
-    raises, every caller of that batch gets the error. Two items with equal `key` never share a batch. A caller that is
-    cancelled does not stop the commit.
+    `what` names it in the figures. `commit` gets up to `BATCH_MAX` items and returns one answer for each, in order. If it
+    raises `Retryable`, every caller of that batch gets the error. If it raises anything else, one item is to blame and nothing
+    is committed: each item is committed again by itself, and only the caller whose item fails alone gets its error. Two
+    items with equal `key` never share a batch. A caller that is cancelled does not stop the commit.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class SharedCommit(Generic[Item, Answer]):
         key: Callable[[Item], Hashable],
     ) -> None:
         self._commit = commit
+        self._split = metrics.commits_split.labels(what)
         self._items = metrics.commit_items.labels(what)
         self._key = key
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
@@ -51,17 +53,27 @@ class SharedCommit(Generic[Item, Answer]):
         while self._waiting:
             batch = self._take()
             self._items.observe(len(batch))
-            try:
-                answers = await self._commit([item for item, _ in batch])
-            except Exception as why:
-                for _, future in batch:
-                    if not future.cancelled():
-                        future.set_exception(why)
-                        future.exception()  # a caller that went away must not leave a warning behind
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
+            if not await self._try(batch):
+                self._split.inc()
+                for one in batch:  # at most BATCH_MAX commits of one item each
+                    await self._try([one])
+
+    async def _try(self, batch: "list[tuple[Item, asyncio.Future[Answer]]]") -> bool:
+        """Commit the batch and answer its callers; False, and no answer, when one of several items is to blame."""
+        try:
+            answers = await self._commit([item for item, _ in batch])
+        except Exception as why:
+            if len(batch) > 1 and not isinstance(why, Retryable):
+                return False
+            for _, future in batch:
                 if not future.cancelled():
-                    future.set_result(answer)
+                    future.set_exception(why)
+                    future.exception()  # a caller that went away must not leave a warning behind
+            return True
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.cancelled():
+                future.set_result(answer)
+        return True
 
     def _take(self) -> list[tuple[Item, "asyncio.Future[Answer]"]]:
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []

@@ -1,8 +1,9 @@
 """The HTTP edge that all services share: problems, body cap, correlation, health, metrics, API pages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import fastapi_swagger
@@ -14,15 +15,16 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.runtime import metrics, problems, tracing
 from common.runtime.auth import Principal, Refused, Role, TokenVerifier
+from common.runtime.borders import BODY_BYTES_MAX, FAULTS_MAX, Judge, Route, fault
 from common.runtime.clock import Clock, SystemClock, monotonic_s, new_id
 from common.runtime.failures import Retryable
 from common.runtime.lifecycle import Running
 
-BODY_BYTES_MAX = 65_536
 CORRELATION_CHARS_MAX = 64
 
 CREDENTIAL = HTTPBearer(auto_error=False, description="An integration's API key, or a person's token.")
@@ -32,8 +34,23 @@ Ready = Callable[[], Awaitable[dict[str, str]]]
 """What is wrong at the moment, by name; empty when the service may get requests."""
 
 
-def make_app(*, title: str, description: str, running: Running, ready: Ready) -> FastAPI:
-    """An app whose every error is a documented problem."""
+DETAIL_CHARS_MAX = 300
+
+log = structlog.get_logger()
+
+
+def make_app(
+    *,
+    title: str,
+    description: str,
+    running: Running,
+    ready: Ready,
+    missing: Mapping[str, problems.Problem] = MappingProxyType({}),
+) -> FastAPI:
+    """An app whose every error is a documented problem, and whose routes lie behind `common.runtime.borders`.
+
+    `missing`: headers in lower case whose absence is a problem of its own.
+    """
     app = FastAPI(
         title=title,
         description=description,
@@ -43,11 +60,12 @@ def make_app(*, title: str, description: str, running: Running, ready: Ready) ->
         redirect_slashes=False,
         dependencies=[Security(CREDENTIAL)],
     )
+    app.router.route_class = Route
+    app.state.missing = missing
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(problems.ProblemRaised, _raised)
     app.add_exception_handler(Retryable, _retryable)
-    app.add_exception_handler(Exception, _our_mistake)
     _add_pages(app, title)
     _add_health(app, running, ready)
     app.add_middleware(Edge)
@@ -85,23 +103,21 @@ def _add_health(app: FastAPI, running: Running, ready: Ready) -> None:
         return Response(body, headers={"Content-Type": media_type})
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
-    if any(item["type"] == "json_invalid" for item in found):
-        return problems.answer(problems.MALFORMED_JSON, "The body could not be parsed.")
+    for item in found:
+        if item["type"] == "missing" and item["loc"][0] == "header":
+            own = request.app.state.missing.get(str(item["loc"][1]).lower())
+            if own is not None:
+                return problems.answer(own, f"The header {item['loc'][1]} is not there.")
     listed = [
-        {
-            "pointer": "/" + "/".join(str(part) for part in item["loc"][1:]),
-            "in": str(item["loc"][0]),
-            "detail": item["msg"],
-        }
-        for item in found[:20]
+        fault(str(item["loc"][0]), item["loc"][1:], item["msg"][:DETAIL_CHARS_MAX]) for item in found[:FAULTS_MAX]
     ]
     return problems.answer(problems.INVALID_REQUEST, f"{len(found)} place(s) do not fit.", errors=listed)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, RecursionError):
         return problems.answer(problems.INVALID_REQUEST, "The body is nested too deep.")
@@ -112,33 +128,31 @@ async def _http_error(_request: Request, error: Exception) -> Response:
         413: problems.TOO_LARGE,
         415: problems.UNSUPPORTED_MEDIA_TYPE,
     }
-    return problems.answer(
-        known.get(error.status_code, problems.INVALID_REQUEST),
-        str(error.detail),
-        headers=dict(error.headers or {}),
-    )
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problems.answer(known.get(error.status_code, problems.INVALID_REQUEST), str(error.detail), headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method of the request's path; the router itself names those of the first route only."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 async def _raised(_request: Request, error: Exception) -> Response:
     assert isinstance(error, problems.ProblemRaised)
-    return problems.answer(error.problem, error.detail, headers=error.headers)
+    more = {} if error.errors is None else {"errors": error.errors}
+    return problems.answer(error.problem, error.detail, headers=error.headers, **more)
 
 
 async def _retryable(_request: Request, error: Exception) -> Response:
-    structlog.get_logger().warning("request_not_now", why=str(error))
+    log.warning("request_not_now", why=str(error))
     return problems.answer(problems.TRY_AGAIN, "Something that we depend on is away.")
 
 
-async def _our_mistake(request: Request, _error: Exception) -> Response:
-    return problems.answer(
-        problems.OUR_MISTAKE,
-        "The request met a mistake of ours; nothing is known of its effect.",
-        headers={"X-Correlation-Id": correlation_of(request)},
-    )
-
-
 class Edge:
-    """Pure ASGI: caps and checks the body, gives each request a correlation id, counts the answers."""
+    """Pure ASGI: caps the body, gives each request a correlation id, counts the answers, answers for what nobody expected."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -171,37 +185,26 @@ class Edge:
         try:
             with structlog.contextvars.bound_contextvars(correlation_id=correlation), tracing.request(about):
                 try:
-                    await self._answer(scope, receive, counted_send, headers)
+                    await self._app(scope, _capped(receive), counted_send)
                 except asyncio.CancelledError:  # this instance ends: another one can answer, and repeating is safe
                     if not status:
                         away = problems.answer(problems.TRY_AGAIN, "This instance is going away.")
                         await away(scope, receive, counted_send)
                     raise
-                finally:  # what nobody expected is answered outside of us, as our mistake
-                    about |= {"route": getattr(scope.get("route"), "path", "other"), "status": status or 500}
+                except Exception:  # contained here: the connection lives on, and its next requests with it
+                    log.exception("our_mistake", method=scope["method"], route=_route_of(scope))
+                    if not status:  # an answer that had begun cannot be mended: the server ends its connection
+                        mistake = problems.answer(problems.OUR_MISTAKE, "Nothing is known of the request's effect.")
+                        await mistake(scope, receive, counted_send)
+                finally:
+                    about |= {"route": _route_of(scope), "status": status or 500}
         finally:
             metrics.requests.labels(scope["method"], about["route"], str(about["status"])).inc()
             metrics.seconds.labels(scope["method"], about["route"]).observe(monotonic_s() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
-        refusal = _refusal(scope["method"], headers)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-        else:
-            await self._app(scope, _capped(receive), send)
 
-
-def _refusal(method: str, headers: dict[str, str]) -> Response | None:
-    if method in tracing.READ_METHODS:
-        return None
-    length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > BODY_BYTES_MAX:
-        return problems.answer(problems.TOO_LARGE, f"Content-Length is {length[:20]}.")
-    has_body = int(length) > 0 or "transfer-encoding" in headers
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if has_body and (kind != "application/json" or "content-encoding" in headers):
-        return problems.answer(problems.UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {kind[:80] or 'missing'}.")
-    return None
+def _route_of(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "other")
 
 
 def _capped(receive: Receive) -> Receive:
@@ -220,18 +223,19 @@ def _capped(receive: Receive) -> Receive:
 
 
 def bearer(request: Request) -> str:
-    """The credential of the Authorization header. Raises `ProblemRaised` when there is none."""
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    """The credential of the Authorization header. Raises `ProblemRaised` when there is none, or two."""
+    given = request.headers.getlist("authorization")
+    scheme, _, credential = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not credential.strip():
         metrics.credentials_refused.labels("none", "missing").inc()
-        raise problems.ProblemRaised(problems.UNAUTHENTICATED, "The Authorization header has no bearer credential.")
+        raise problems.ProblemRaised(problems.UNAUTHENTICATED, "There is not one Authorization header with a bearer.")
     return credential.strip()
 
 
-def require_role(verifier: TokenVerifier, clock: Clock, *roles: Role) -> Callable[[Request], Awaitable[Principal]]:
+def require_role(verifier: TokenVerifier, clock: Clock, *roles: Role) -> Judge[Principal]:
     """A dependency: the caller, who has one of `roles`."""
 
-    async def dependency(request: Request) -> Principal:
+    async def judge(request: Request) -> Principal:
         principal = verifier.verify(bearer(request), now_s=clock.now_ms() // 1000)
         if isinstance(principal, Refused):
             metrics.credentials_refused.labels("token", principal.reason).inc()
@@ -241,7 +245,7 @@ def require_role(verifier: TokenVerifier, clock: Clock, *roles: Role) -> Callabl
             raise problems.ProblemRaised(problems.FORBIDDEN, f"This needs the role {' or '.join(roles)}.")
         return principal
 
-    return dependency
+    return Judge(judge)
 
 
 def correlation_of(request: Request) -> str:

@@ -14,6 +14,14 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 requests = Counter("http_requests_total", "Answers by route and status", ("method", "route", "status"))
 seconds = Histogram("http_request_seconds", "Time to the answer", ("method", "route"), buckets=BUCKETS)
 commit_items = Histogram("shared_commit_items", "Calls that shared one commit", ("what",), buckets=SIZES)
+commits_split = Counter(
+    "shared_commits_split_total",
+    "Shared commits that failed by one call's data and were tried again one by one",
+    ("what",),
+)
+log_left_out = Counter(
+    "log_lines_left_out_total", "Lines above the bound of their kind that were not written", ("level",)
+)
 outbox_published = Counter("outbox_published_total", "Facts that Kafka acknowledged", ("way",))
 outbox_rows = Gauge("outbox_rows", "Facts that are committed and not yet published")
 outbox_oldest_seconds = Gauge("outbox_oldest_seconds", "Age of the oldest of them")

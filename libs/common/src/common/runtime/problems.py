@@ -3,6 +3,9 @@
 A service adds its own to the catalogue here; `docs/problems.md` is written from all of them.
 """
 
+import json
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -36,8 +39,15 @@ class ProblemBody(BaseModel):
 class ProblemRaised(Exception):
     """A problem found before a handler was reached (authentication, body size)."""
 
-    def __init__(self, problem: Problem, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
         super().__init__(detail)
+        self.errors = errors
         self.problem = problem
         self.detail = detail
         self.headers = headers
@@ -133,16 +143,31 @@ def answer(problem: Problem, detail: str, *, headers: dict[str, str] | None = No
         extra.setdefault("Retry-After", "1")
     if problem is UNAUTHENTICATED:
         extra.setdefault("WWW-Authenticate", "Bearer")
-    return JSONResponse(body, status_code=problem.status, headers=extra, media_type=MEDIA_TYPE)
+    return _ProblemResponse(body, status_code=problem.status, headers=extra, media_type=MEDIA_TYPE)
+
+
+class _ProblemResponse(JSONResponse):
+    """A refusal can always be written: what is no Unicode text in it is escaped."""
+
+    def render(self, content: Any) -> bytes:
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")
 
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an operation in OpenAPI, with an example for each problem."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for problem in (*problems, UNAUTHENTICATED, FORBIDDEN, TRY_AGAIN):
+    return also({}, *problems, INVALID_REQUEST, UNAUTHENTICATED, FORBIDDEN, TRY_AGAIN)
+
+
+def also(responses: Mapping[int | str, Mapping[str, Any]], *problems: Problem) -> dict[int | str, dict[str, Any]]:
+    """`responses` with these problems added where they are not there yet."""
+    found = deepcopy({status: dict(entry) for status, entry in responses.items()})
+    for problem in problems:
         entry = found.setdefault(problem.status, {"model": ProblemBody, "description": "", "content": {}})
-        entry["description"] = "; ".join(filter(None, [entry["description"], problem.title]))
         examples = entry["content"].setdefault(MEDIA_TYPE, {"examples": {}})["examples"]
+        if problem.name in examples:
+            continue
+        entry["description"] = "; ".join(filter(None, [entry["description"], problem.title]))
         examples[problem.name] = {
             "value": {
                 "type": f"urn:porchlight:problem:{problem.name}",
