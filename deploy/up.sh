@@ -6,13 +6,6 @@ cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- compose.yaml
 files=""
 for file in "$@"; do files="$files -f $file"; done
-state=${PORCHLIGHT_STATE:-./state}
-case "$*" in
-  *compose.cluster.yaml*) brokers=kafka:9092,kafka-2:9092,kafka-3:9092 ;;
-  *) brokers=${KAFKA_BOOTSTRAP:-kafka:9092} ;;
-esac
-case "$*" in *compose.external-kafka.yaml*) kafka_ca=/run/secrets/kafka_ca.pem ;; *) kafka_ca="" ;; esac
-
 if [ ! -f .env ]; then
   (
     umask 077
@@ -21,14 +14,10 @@ if [ ! -f .env ]; then
   ) >.env
 fi
 . ./.env
-mkdir -p "$state"
-
 # shellcheck disable=SC2086
 {
   [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || docker compose $files build -q
-  docker run --rm --user 0 --network none -e PORCHLIGHT_HOME=/porchlight -e PORCHLIGHT_UID="$PORCHLIGHT_UID" \
-    -e KAFKA_BOOTSTRAP="$brokers" -e KAFKA_CA_FILE="$kafka_ca" -e KAFKA_USERNAME="${kafka_ca:+${KAFKA_USERNAME:-}}" -v "$(cd "$state" && pwd)":/porchlight \
-    "porchlight-tools:${PORCHLIGHT_VERSION:-0.2.0}" deployed init
+  sh init.sh "$@"
   if [ -n "${PORCHLIGHT_RECONCILE:-}" ]; then
     docker compose $files run --rm -T migrate
     docker compose $files run --rm -T topics

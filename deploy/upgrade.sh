@@ -14,7 +14,13 @@ for file in "$@"; do files="$files -f $file"; done
 # shellcheck disable=SC2086
 {
   [ -n "${PORCHLIGHT_NO_BUILD:-}" ] || [ -n "$back" ] || docker compose $files build -q
-  if [ -z "$back" ]; then # the older code goes on with the newer schema: see works_with in the migrations
+  if [ -z "$back" ]; then
+    sh init.sh "$@" # secrets that this release has and the one before had not
+    if ! docker compose $files exec -T kafka bash -c 'exec 3<>/dev/tcp/127.0.0.1/9094' 2>/dev/null; then
+      echo "upgrade: Kafka has users from this release on. It starts anew now; until 'make up' it is open to the older release too"
+      docker compose $files -f compose.open-kafka.yaml up -d --no-deps --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}" kafka
+    fi
+    # the older code goes on with the newer schema: see works_with in the migrations
     docker compose $files run --rm --no-deps -T migrate
     docker compose $files run --rm --no-deps -T topics
   fi

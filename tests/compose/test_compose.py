@@ -24,7 +24,7 @@ def test_everything_is_healthy_within_a_minute_of_a_fresh_start(images: None, tm
             "healthy"
         }
         passwords = [path.read_text() for path in (tmp_path / "secrets").glob("*-password")]
-        assert len(passwords) == 7 and len(set(passwords)) == 7, "a password of its own for every role"
+        assert len(passwords) == 12 and len(set(passwords)) == 12, "a password of its own for every role"
 
 
 def test_one_contact_goes_all_the_way_through_the_gateway(deployment: Deployment) -> None:
@@ -59,6 +59,30 @@ def test_what_the_gateway_refuses_is_a_problem_with_a_way_out(deployment: Deploy
     assert status == 404 and "urn:porchlight:problem:not-found" in body
     status, _ = deployment.get("/metrics")
     assert status == 404, "figures are for the inside"
+
+
+def test_kafka_is_reached_by_its_users_alone_and_from_its_own_network(deployment: Deployment) -> None:
+    code = (
+        "import asyncio, os; from common.runtime.bus import Outgoing; from common.runtime.failures import Retryable\n"
+        "from common.runtime.kafka import *\n"
+        "async def written(topic, security):\n"
+        " publisher = KafkaPublisher('kafka:9094', name='x', security=security)\n"
+        " record = Outgoing(topic=topic, partition=0, key='k', headers=(), value=b'')\n"
+        " try:\n  await publisher.publish([record]); return True\n"
+        " except Retryable:\n  return False\n"
+        " finally:\n  await publisher.close()\n"
+        "async def work():\n"
+        " password = open('/run/secrets/intake_kafka_password').read()\n"
+        " intake = Security(username='intake', password=password, mechanism='SCRAM-SHA-512')\n"
+        " print('nobody', await written('routing.v1', OPEN), 'intake', await written('routing.v1', intake))\n"
+        "asyncio.run(work())"
+    )
+    said = deployment.compose("exec", "-T", "intake", "/venv/bin/python", "-c", code)
+    assert "nobody False intake False" in said
+    networks = {name.rpartition("_")[2] for name in deployment.container("kafka")["NetworkSettings"]["Networks"]}
+    assert networks == {"bus"}
+    there = deployment.compose("exec", "-T", "gateway", "bash", "-c", "exec 3<>/dev/tcp/kafka/9094", check=False)
+    assert "kafka" in there, "the gateway does not even know its name"
 
 
 def test_a_service_that_is_away_is_not_now_and_says_when_to_come_again(deployment: Deployment) -> None:

@@ -32,7 +32,7 @@ def secrets(folder: Path, *, mode: int = 0o440, **values: str) -> Path:
     return folder
 
 
-def intake_command(deployment: Deployment, folder: Path | None, *words: str, kafka: str = "kafka:9092") -> list[str]:
+def intake_command(deployment: Deployment, folder: Path | None, *words: str, kafka: str = "kafka:9094") -> list[str]:
     mount = ["-v", f"{folder}:/run/secrets:ro"] if folder else []
     settings = {
         "INTAKE_DATABASE_URL": "postgresql://intake@postgres:5432/intake",
@@ -107,7 +107,7 @@ def test_without_kafka_intake_promises_and_another_instance_keeps_the_promise(
     folder = secrets(
         tmp_path / "s", intake_database_password=kept["intake-password"], intake_key_pepper=kept["key-pepper"]
     )
-    with intake(deployment, folder, kafka="nowhere:9092") as container:
+    with intake(deployment, folder, kafka="nowhere:9094") as container:
         assert "ready" in readiness(deployment, container)
         answered = deployment.docker("exec", container, "python", "-c", POST, key)
         contact = json.loads(answered.strip().splitlines()[-1])
@@ -159,10 +159,12 @@ def test_a_schema_that_does_not_fit_is_said(deployment: Deployment, statement: s
 def test_a_topic_with_other_partitions_stops_the_topics_job_with_the_reason(deployment: Deployment) -> None:
     code = (
         "import asyncio; from aiokafka.admin import *; from common.runtime.kafka import create_topics\n"
+        "from porchlight.home import Home\n"
         "async def work():\n"
-        " admin = AIOKafkaAdminClient(bootstrap_servers='kafka:9092'); await admin.start()\n"
+        " running = Home('/porchlight').running()\n"
+        " admin = AIOKafkaAdminClient(**running.kafka); await admin.start()\n"
         " await admin.create_topics([NewTopic('odd.contacts.v1', 3, 1)]); await admin.close()\n"
-        " await create_topics('kafka:9092', prefix='odd.')\n"
+        " await create_topics(running.kafka_bootstrap, prefix='odd.', security=running.kafka_security)\n"
         "asyncio.run(work())"
     )
     said = deployment.compose("run", "--rm", "-T", "--entrypoint", "python", "tools", "-c", code, check=False)
@@ -172,14 +174,14 @@ def test_a_topic_with_other_partitions_stops_the_topics_job_with_the_reason(depl
 def test_an_unreachable_kafka_is_named_by_its_setting(deployment: Deployment) -> None:
     platform = deployment.state / "run" / "platform.json"
     text = platform.read_text()
-    platform.write_text(text.replace("kafka:9092", "nowhere:9092"))
+    platform.write_text(text.replace("kafka:9094", "nowhere:9094"))
     try:
         said = deployment.compose(
             "run", "--rm", "-T", "-e", "PORCHLIGHT_WAIT_S=3", "tools", "deployed", "topics", check=False
         )
     finally:
         platform.write_text(text)
-    assert "Kafka at nowhere:9092 (KAFKA_BOOTSTRAP) does not answer" in said
+    assert "Kafka at nowhere:9094 (KAFKA_BOOTSTRAP) does not answer" in said
 
 
 def test_a_clock_five_minutes_ahead_is_found_by_the_doctor(deployment: Deployment, tmp_path: Path) -> None:

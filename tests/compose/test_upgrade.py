@@ -143,7 +143,7 @@ async def test_an_upgrade_and_the_way_back_answer_every_request_and_lose_nothing
 ) -> None:
     old, release = previous
     new = replace(old, folder=DEPLOY)
-    back = replace(new, version=release.version)
+    back = replace(new, version=release.version, files=(*new.files, "compose.open-kafka.yaml"))
     asking = Asking(
         url=old.url,
         key=old.tools("keys", "create", "rolling").split()[-1],
@@ -167,6 +167,17 @@ async def test_an_upgrade_and_the_way_back_answer_every_request_and_lose_nothing
     assert set(asking.statuses) == {"post 202", "status page 200", "queue 200", "agent 200"}
     assert "completed" in back.tools("try")
     assert "nothing lost, doubled or over capacity" in new.tools("check")
+
+
+def test_kafka_is_closed_again_by_the_next_start(previous: tuple[Deployment, Release]) -> None:
+    new = replace(previous[0], folder=DEPLOY)
+    new.script("upgrade.sh")
+    new.up()
+    new.wait_healthy("kafka", *SERVICES)
+
+    listeners = next(one for one in new.container("kafka")["Config"]["Env"] if one.startswith("KAFKA_LISTENERS="))
+    assert listeners == "KAFKA_LISTENERS=SASL_PLAINTEXT://:9094,CONTROLLER://:9093"
+    assert "completed" in new.tools("try")
 
 
 def test_a_new_release_that_does_not_become_healthy_leaves_the_old_one_at_work(

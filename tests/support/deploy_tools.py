@@ -1,4 +1,4 @@
-"""promtool and Docker Compose, where a machine has them: the last word on our files. No Docker engine is needed.
+"""promtool, Docker Compose and nginx, where a machine has them: the last word on our files. No Docker engine is needed.
 
 Looked for on PATH and in `build/tools`, where `make deploy-tools` puts them. The choice is printed once; with
 `PORCHLIGHT_TEST_TOOLS=required`, as CI sets it, one that is missing is an error and never left out.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "build" / "tools"
-NAMES = ("promtool", "docker-compose")
+NAMES = ("promtool", "docker-compose", "nginx")
 
 
 def find(name: str) -> str | None:
@@ -38,9 +38,14 @@ def checks() -> list[tuple[str, tuple[str, ...]]]:
         ("docker-compose", (*compose, "--profile", "*", "config", "-q")),
         ("docker-compose", (*compose, "-f", "compose.cluster.yaml", "--profile", "*", "config", "-q")),
         ("docker-compose", (*compose, "-f", "compose.external-kafka.yaml", "config", "-q")),
+        ("docker-compose", (*compose, "-f", "compose.open-kafka.yaml", "config", "-q")),
     ]
-    required = os.environ.get("PORCHLIGHT_TEST_TOOLS") == "required"
-    return [(name, words) for name, words in wanted if required or find(name)]
+    return [(name, words) for name, words in wanted if is_wanted(name)]
+
+
+def is_wanted(name: str) -> bool:
+    """Whether tests ask for the program: it is there, or must be."""
+    return os.environ.get("PORCHLIGHT_TEST_TOOLS") == "required" or find(name) is not None
 
 
 def run(name: str, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":

@@ -82,4 +82,8 @@ def test_a_kafka_password_never_goes_over_an_open_line(
     assert "KAFKA_CA_FILE" in refused(capsys)
     with pytest.raises(ValueError, match="in the clear"):
         Security(username="some", password="x").options()
+    scram = Security(username="some", password="x", mechanism="SCRAM-SHA-512").options()
+    assert (scram["security_protocol"], scram["sasl_mechanism"]) == ("SASL_PLAINTEXT", "SCRAM-SHA-512")
+    monkeypatch.setenv("SOME_KAFKA_MECHANISM", "SCRAM-SHA-512")
+    assert read_settings(Settings).kafka_security.mechanism == "SCRAM-SHA-512"
     assert "secret" not in repr(Security(username="some", password="secret"))

@@ -11,6 +11,7 @@ from porchlight.home import SERVICES
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+OPEN_KAFKA: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.open-kafka.yaml").read_text())
 CLUSTER: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.cluster.yaml").read_text())
 OUTSIDE = {"gateway", "prometheus", "grafana"}
 ALL = sorted(COMPOSE["services"].items())
@@ -40,7 +41,7 @@ def test_a_release_has_one_number_everywhere() -> None:
         path: re.findall(pattern, (root / path).read_text())
         for path, pattern in {
             "deploy/compose.yaml": r"PORCHLIGHT_VERSION:-([^}]+)}",
-            "deploy/up.sh": r"PORCHLIGHT_VERSION:-([^}]+)}",
+            "deploy/init.sh": r"PORCHLIGHT_VERSION:-([^}]+)}",
             "deploy/Dockerfile": r"ARG VERSION=(\S+)",
             **{
                 str(path.relative_to(root)): r'(?m)^version = "(.*)"'
@@ -64,8 +65,37 @@ def test_passwords_are_files_and_nowhere_in_the_environment() -> None:
         ]
         assert secret == [], f"{name}: {secret}"
     assert all(set(one) == {"file"} for one in COMPOSE["secrets"].values())
-    wanted = {f"{service.replace('-', '_')}_database_password" for service in SERVICES}
+    wanted = {f"{service.replace('-', '_')}_{what}_password" for service in SERVICES for what in ("database", "kafka")}
     assert wanted <= set(COMPOSE["secrets"])
+
+
+def test_kafka_has_users_rights_and_a_network_of_its_own() -> None:
+    assert COMPOSE["networks"]["bus"]["internal"]
+    there = {name for name, one in ALL if "bus" in one["networks"]}
+    assert there == {*SERVICES, "kafka", "migrate", "topics", "tools", "demo"}
+    assert COMPOSE["services"]["kafka"]["networks"] == ["bus"]
+    brokers = [COMPOSE["services"]["kafka"], *(CLUSTER["services"][name] for name in ("kafka", "kafka-2", "kafka-3"))]
+    for broker in brokers:
+        environment = broker["environment"]
+        listeners = environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")
+        assert all(one.endswith(":SASL_PLAINTEXT") for one in listeners)
+        assert environment["KAFKA_AUTHORIZER_CLASS_NAME"].endswith("StandardAuthorizer")
+        assert environment["KAFKA_SUPER_USERS"] == "User:admin"
+    for service in SERVICES:
+        prefix = service.upper().replace("-", "_")
+        assert COMPOSE["services"][service]["environment"][f"{prefix}_KAFKA_USERNAME"] == service
+        assert f"{prefix.lower()}_kafka_password" in COMPOSE["services"][service]["secrets"]
+        assert OPEN_KAFKA["services"][service]["environment"][f"{prefix}_KAFKA_USERNAME"] == ""
+
+
+def test_the_gateway_can_hold_what_its_limit_allows() -> None:
+    def default(name: str) -> int:
+        found = re.search(rf"{name}:-(\d+)", COMPOSE["services"]["gateway"]["environment"][name])
+        assert found, name
+        return int(found[1])
+
+    assert default("GATEWAY_WORKER_CONNECTIONS") > 2 * default("GATEWAY_CONNECTIONS")
+    assert COMPOSE["services"]["gateway"]["ulimits"]["nofile"] > 2 * default("GATEWAY_WORKER_CONNECTIONS")
 
 
 def test_services_wait_for_both_jobs_and_volumes_have_names() -> None:

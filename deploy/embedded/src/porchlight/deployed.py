@@ -10,7 +10,10 @@ from common.runtime.failures import Retryable
 from common.runtime.kafka import create_topics
 from porchlight.credentials import make_keys
 from porchlight.databases import MIGRATOR, create_databases, migrate_all, wait_for
-from porchlight.home import SERVICES, Home, Running, Trouble
+from porchlight.home import SERVICES, Home, Running, Trouble, write_atomically
+from porchlight.kafka import ADMIN as KAFKA_ADMIN
+from porchlight.kafka import broker_logins
+from porchlight.kafka_users import MECHANISM, kafka_password, make_users_and_topics
 
 GROUP = 10_001
 """The group of the services' containers: it may read the secrets, others may not."""
@@ -31,7 +34,10 @@ def initialise(home: Home, *, owner: int) -> None:
         return f"postgresql://{user}:{quote(passwords[role], safe='')}@postgres:5432/{database}"
 
     names = {service: service.replace("-", "_") for service in SERVICES}
-    username = os.environ.get("KAFKA_USERNAME", "")
+    username = os.environ.get("KAFKA_USERNAME", "")  # of somebody else's Kafka
+    for user in (KAFKA_ADMIN, *SERVICES):
+        kafka_password(home, user)
+    write_atomically(home.folder / "secrets" / "kafka-jaas.conf", broker_logins(kafka_password(home, KAFKA_ADMIN)))
     gateway = [os.environ.get("PORCHLIGHT_GATEWAY", "http://gateway:8080")]
     home.describe(
         Running(
@@ -40,7 +46,7 @@ def initialise(home: Home, *, owner: int) -> None:
             router=gateway,
             presence=gateway,
             reporting=gateway,
-            kafka_bootstrap=os.environ.get("KAFKA_BOOTSTRAP", "kafka:9092"),
+            kafka_bootstrap=os.environ.get("KAFKA_BOOTSTRAP", "kafka:9094"),
             topic_prefix="",
             dsns={
                 **{service: dsn(name, service, name) for service, name in names.items()},
@@ -49,8 +55,9 @@ def initialise(home: Home, *, owner: int) -> None:
             owner_dsns={service: dsn(MIGRATOR, MIGRATOR, name) for service, name in names.items()},
             versions={},
             kafka_ca_file=os.environ.get("KAFKA_CA_FILE", ""),
-            kafka_username=username,
-            kafka_password=home.secret("kafka-password") if username else "",
+            kafka_username=username or KAFKA_ADMIN,
+            kafka_password=home.secret("kafka-password") if username else kafka_password(home, KAFKA_ADMIN),
+            kafka_mechanism="PLAIN" if username else MECHANISM,
         )
     )
     (home.folder / "journals").mkdir(exist_ok=True)
@@ -73,11 +80,18 @@ async def migrate_databases(home: Home) -> None:
 
 
 async def make_topics(home: Home, *, replication: int) -> list[str]:
-    """The catalogue's topics; returns those that were missing. `Trouble` when Kafka is away or has them otherwise."""
+    """The catalogue's topics, and the users of a Kafka of our own; returns the topics that were missing.
+
+    `Trouble` when Kafka is away or has them otherwise.
+    """
     running = home.running()
     deadline = time.monotonic() + float(os.environ.get("PORCHLIGHT_WAIT_S", WAIT_S))
     while True:
         try:
+            if not running.kafka_ca_file and running.kafka_username:
+                return await make_users_and_topics(
+                    home, bootstrap=running.kafka_bootstrap, prefix=running.topic_prefix, replication=replication
+                )
             return await create_topics(
                 running.kafka_bootstrap,
                 prefix=running.topic_prefix,

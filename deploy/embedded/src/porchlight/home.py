@@ -9,7 +9,7 @@ from typing import IO, Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from common.runtime.kafka import Security
+from common.runtime.kafka import Mechanism, Security
 
 DEFAULT_HOME = ".porchlight"
 HomeFolder = Annotated[str, Parameter(name="--home", env_var="PORCHLIGHT_HOME", help="Where everything lives.")]
@@ -39,11 +39,17 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     kafka_ca_file: str = ""
     kafka_username: str = ""
     kafka_password: str = ""
+    kafka_mechanism: Mechanism = "PLAIN"
 
     @property
     def kafka_security(self) -> Security:
         """How to reach a Kafka that is not open."""
-        return Security(ca_file=self.kafka_ca_file, username=self.kafka_username, password=self.kafka_password)
+        return Security(
+            ca_file=self.kafka_ca_file,
+            username=self.kafka_username,
+            password=self.kafka_password,
+            mechanism=self.kafka_mechanism,
+        )
 
     @property
     def kafka(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from porchlight.processes import clean_environment, start
 
 VERSION = "4.3.1"
 STOP_SIGNAL = signal.SIGTERM
+ADMIN = "admin"
 FORMAT_TIMEOUT_S = 60
 FETCHERS = 6
 FLAGS = (
@@ -32,11 +33,11 @@ LOCALE = {"LC_ALL": "C.UTF-8"}
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={protocol}://127.0.0.1:{port}
+listener.security.protocol.map={protocol}:{protocol},CONTROLLER:{protocol}
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
+inter.broker.listener.name={protocol}
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={here}/{data}
 auto.create.topics.enable=false
@@ -61,6 +62,20 @@ log.cleaner.dedupe.buffer.size=16777216
 log.segment.bytes=67108864
 log.retention.hours=72
 """
+
+CLOSED = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:{admin}
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.mechanism.controller.protocol=PLAIN
+listener.name.controller.sasl.enabled.mechanisms=PLAIN
+listener.name.controller.plain.sasl.jaas.config={plain}
+listener.name.sasl_plaintext.plain.sasl.jaas.config={plain}
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+"""
+"""Nobody without a password, and nobody more than the rights that were given. The administrator's password is known to the
+broker itself, so that a new broker can be told of all other users."""
 
 
 def coordinates() -> list[tuple[str, str, str, str]]:
@@ -144,17 +159,37 @@ def java() -> tuple[str, int, str]:
     raise Trouble("no Java of 17 or newer: `make install` brings one, or set JAVA_HOME")
 
 
+def plain_login(admin_password: str) -> str:
+    """How brokers know the administrator, and themselves, by PLAIN: a line of JAAS. The password needs no quoting."""
+    known = f'username="{ADMIN}" password="{admin_password}" user_{ADMIN}="{admin_password}"'
+    return f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};"
+
+
+def broker_logins(admin_password: str) -> str:
+    """The same for brokers in containers, as the file that Java's `java.security.auth.login.config` names."""
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    return f"KafkaServer {{\n  {plain_login(admin_password)}\n  {scram}\n}};\n"
+
+
 class Kafka:
     """One combined broker and controller below the home folder."""
 
-    def __init__(self, home: Home, *, port: int, controller_port: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, *, port: int, controller_port: int, say: Callable[[str], None], admin_password: str = ""
+    ) -> None:
+        """`admin_password`: of the user `ADMIN`; without it the broker is open to everybody on this machine."""
         self._home = home
         self._java, self._major, self._build = java()
         self._jars = jars(say)
         self.data = home.folder / f"kafka-{VERSION}"  # a newer Kafka's folder cannot be opened by an older one
         self.port = port
         self._properties = home.run / "kafka.properties"
-        self._text = PROPERTIES.format(port=port, controller_port=controller_port, here=HERE, data=self.data.name)
+        protocol = "SASL_PLAINTEXT" if admin_password else "PLAINTEXT"
+        self._text = PROPERTIES.format(
+            protocol=protocol, port=port, controller_port=controller_port, here=HERE, data=self.data.name
+        )
+        if admin_password:
+            self._text += CLOSED.format(admin=ADMIN, plain=plain_login(admin_password))
         self.version = f"kafka {VERSION} on java {self._major}"
 
     @property

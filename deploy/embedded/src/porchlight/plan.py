@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,9 +108,9 @@ def service_command(service: str) -> list[str]:
 
 
 def service_environment(
-    instance: Instance, *, home: Home, dsn: str, bootstrap: str, plan: Plan, log_level: str
+    instance: Instance, *, home: Home, dsn: str, bootstrap: str, plan: Plan, log_level: str, more: Mapping[str, str]
 ) -> dict[str, str]:
-    """The settings of a service process: what the user gave in the environment, and what only we know."""
+    """The settings of a service process: what the user gave in the environment, and what only we know. `more`: by setting."""
     prefix = instance.service.upper().replace("-", "_") + "_"
     settings = {
         "DATABASE_URL": dsn,
@@ -118,6 +119,7 @@ def service_environment(
         "INSTANCE": str(instance.number),
         "JWKS_FILE": str(home.folder / "jwks.json"),
         "LOG_LEVEL": log_level,
+        **{name.upper(): value for name, value in more.items()},
     }
     if instance.service == "intake":
         settings["KEY_PEPPER"] = home.secret("key-pepper")

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -17,6 +18,7 @@ from porchlight import postgres as postgres_server
 from porchlight.credentials import make_keys
 from porchlight.databases import Databases, create_databases, migrate_all, wait_for
 from porchlight.home import SERVICES, Home, Running, Trouble
+from porchlight.kafka_users import MECHANISM, kafka_password, make_users_and_topics
 from porchlight.plan import Instance, Options, Plan, make_plan, service_command, service_environment
 from porchlight.processes import Pids, start
 
@@ -116,12 +118,10 @@ class Supervisor:
         if servers is None:
             servers = await self._start_servers(plan)
         prefix, suffix = ("", "") if servers.ours else namespace(self._home)
-        _, databases = await asyncio.gather(
-            self._topics(servers.bootstrap, prefix), self._databases(servers.admin_dsn, suffix)
-        )
+        _, databases = await asyncio.gather(self._topics(servers, prefix), self._databases(servers.admin_dsn, suffix))
         self._say(f"{', '.join(servers.versions.values())}: ready in {time.monotonic() - started:.1f} s")
         for instance in plan.instances:
-            self._add_service(instance, databases.services[instance.service], servers.bootstrap, plan, prefix)
+            self._add_service(instance, databases.services[instance.service], servers, plan, prefix)
         return Running(
             supervisor_pid=os.getpid(),
             intake=plan.urls("intake"),
@@ -133,12 +133,27 @@ class Supervisor:
             dsns={**databases.services, "admin": servers.admin_dsn},
             owner_dsns=databases.owners,
             versions=servers.versions,
+            **(self._kafka_user(kafka_server.ADMIN) if servers.ours else {}),
         )
+
+    def _kafka_user(self, user: str) -> dict[str, Any]:
+        """Who comes to our own Kafka, in the words of the settings."""
+        return {
+            "kafka_username": user,
+            "kafka_password": kafka_password(self._home, user),
+            "kafka_mechanism": MECHANISM,
+        }
 
     async def _start_servers(self, plan: Plan) -> "UsedServers":
         postgres = postgres_server.Postgres(self._home, port=plan.postgres, fast=self._options.fast)
         kafka = await asyncio.to_thread(
-            lambda: kafka_server.Kafka(self._home, port=plan.kafka, controller_port=plan.controller, say=self._say)
+            lambda: kafka_server.Kafka(
+                self._home,
+                port=plan.kafka,
+                controller_port=plan.controller,
+                say=self._say,
+                admin_password=kafka_password(self._home, kafka_server.ADMIN),
+            )
         )
         await asyncio.gather(asyncio.to_thread(postgres.prepare), asyncio.to_thread(kafka.prepare))
         self._add("postgres", postgres.start, postgres_server.STOP_SIGNAL)
@@ -154,11 +169,14 @@ class Supervisor:
         await asyncio.to_thread(migrate_all, databases)
         return databases
 
-    async def _topics(self, bootstrap: str, prefix: str) -> None:
+    async def _topics(self, servers: "UsedServers", prefix: str) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             try:
-                await create_topics(bootstrap, prefix=prefix)
+                if servers.ours:
+                    await make_users_and_topics(self._home, bootstrap=servers.bootstrap, prefix=prefix)
+                else:
+                    await create_topics(servers.bootstrap, prefix=prefix)
                 return
             except Retryable as why:
                 if time.monotonic() > deadline or self._is_dead("kafka"):
@@ -167,12 +185,19 @@ class Supervisor:
             except ValueError as why:
                 raise Trouble(str(why)) from why
 
-    def _add_service(self, instance: Instance, dsn: str, bootstrap: str, plan: Plan, prefix: str) -> None:
+    def _add_service(self, instance: Instance, dsn: str, servers: "UsedServers", plan: Plan, prefix: str) -> None:
         environment = service_environment(
-            instance, home=self._home, dsn=dsn, bootstrap=bootstrap, plan=plan, log_level=self._options.log_level
+            instance,
+            home=self._home,
+            dsn=dsn,
+            bootstrap=servers.bootstrap,
+            plan=plan,
+            log_level=self._options.log_level,
+            more={
+                **({"topic_prefix": prefix} if prefix else {}),
+                **(self._kafka_user(instance.service) if servers.ours else {}),
+            },
         )
-        if prefix:
-            environment[instance.service.upper().replace("-", "_") + "_TOPIC_PREFIX"] = prefix
 
         def begin() -> "subprocess.Popen[bytes]":
             command = service_command(instance.service)

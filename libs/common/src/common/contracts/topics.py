@@ -12,12 +12,15 @@ SHARDS = 12
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """`retention_hours` is None for a compacted topic. `key` says what a record's key is."""
+    """`retention_hours` is None for a compacted topic. `key` says what a record's key is. `writers` and `readers`: the services
+    whose Kafka users may write and read it, and nobody else may."""
 
     name: str
     owner: str
     key: str
     retention_hours: int | None
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
     facts: tuple[type[msgspec.Struct], ...]
 
 
@@ -33,6 +36,8 @@ CONTACTS = Topic(
     owner="intake",
     key="contact id",
     retention_hours=72,
+    writers=("intake",),
+    readers=("router", "reporting"),
     facts=_members(contacts.ContactFact),
 )
 AGENTS = Topic(
@@ -40,6 +45,8 @@ AGENTS = Topic(
     owner="agent-presence",
     key="agent id",
     retention_hours=72,
+    writers=("agent-presence",),
+    readers=("router", "reporting"),
     facts=_members(agents.AgentFact),
 )
 ROUTING = Topic(
@@ -47,6 +54,8 @@ ROUTING = Topic(
     owner="router",
     key="contact id or agent id",
     retention_hours=72,
+    writers=("router",),
+    readers=("intake", "agent-presence", "reporting"),
     facts=_members(routing.RoutingFact),
 )
 CONFIG = Topic(
@@ -54,6 +63,8 @@ CONFIG = Topic(
     owner="router (queues), agent-presence (skills)",
     key="queue/<id> or skill/<id>",
     retention_hours=None,
+    writers=("router", "agent-presence"),
+    readers=("intake", "router", "reporting"),
     facts=_members(config.ConfigFact),
 )
 CATALOGUE = (CONTACTS, AGENTS, ROUTING, CONFIG)

@@ -7,7 +7,7 @@ the wait ourselves and make a new producer after any failure. What was sent twic
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -22,6 +22,7 @@ from common.runtime.failures import Retryable
 
 log = structlog.get_logger()
 
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 PUBLISH_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 2.0
@@ -38,27 +39,30 @@ more than the records do."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """How to reach a cluster that is not open. `ca_file`: its authority's certificate, then the line is encrypted and the
-    broker's name is checked; `username` and `password`: who we are, by SASL PLAIN, which asks for an encrypted line.
+    """How to reach a cluster that is not open.
+
+    `ca_file`: its authority's certificate; then the line is encrypted and the broker's name is checked. `username` and
+    `password`: who we are, by `mechanism`. SCRAM proves the password without sending it, on any line. PLAIN sends it: only on
+    an encrypted line, or where `trusted_line` says that the line is inside a network of the platform's own.
     """
 
     ca_file: str = ""
     username: str = ""
     password: str = field(default="", repr=False)
+    mechanism: Mechanism = "PLAIN"
+    trusted_line: bool = False
 
     def options(self) -> dict[str, Any]:
         """What aiokafka's clients are given. Raises `ValueError` for a password on an open line."""
-        if self.username and not self.ca_file:
-            raise ValueError("a Kafka user without KAFKA_CA_FILE would send its password in the clear")
-        if not self.ca_file:
-            return {}
-        found: dict[str, Any] = {
-            "security_protocol": "SASL_SSL" if self.username else "SSL",
-            "ssl_context": create_ssl_context(cafile=self.ca_file),
-        }
+        if self.username and self.mechanism == "PLAIN" and not (self.ca_file or self.trusted_line):
+            raise ValueError("a Kafka user by PLAIN without KAFKA_CA_FILE would send its password in the clear")
+        protocol = ("SASL_" if self.username else "") + ("SSL" if self.ca_file else "PLAINTEXT")
+        found: dict[str, Any] = {"security_protocol": protocol}
+        if self.ca_file:
+            found["ssl_context"] = create_ssl_context(cafile=self.ca_file)
         if self.username:
             found |= {
-                "sasl_mechanism": "PLAIN",
+                "sasl_mechanism": self.mechanism,
                 "sasl_plain_username": self.username,
                 "sasl_plain_password": self.password,
             }

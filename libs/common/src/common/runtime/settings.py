@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.runtime.auth import TokenVerifier
-from common.runtime.kafka import Security
+from common.runtime.kafka import Mechanism, Security
 
 SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
 
@@ -33,6 +33,7 @@ class ServiceSettings(BaseSettings):
     kafka_ca_file: str = ""
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
+    kafka_mechanism: Mechanism = "PLAIN"
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65_535)
     instance: str = Field(default_factory=socket.gethostname, min_length=1, max_length=40)
@@ -55,6 +56,7 @@ class ServiceSettings(BaseSettings):
             ca_file=self.kafka_ca_file,
             username=self.kafka_username,
             password=self.kafka_password.get_secret_value(),
+            mechanism=self.kafka_mechanism,
         )
 
     def token_verifier(self) -> TokenVerifier:
@@ -74,8 +76,10 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _no_password_in_the_clear(self) -> Self:
-        if self.kafka_username and not self.kafka_ca_file:
-            raise ValueError("KAFKA_USERNAME needs KAFKA_CA_FILE: a password is not sent on an open line")
+        if self.kafka_username and self.kafka_mechanism == "PLAIN" and not self.kafka_ca_file:
+            raise ValueError(
+                "KAFKA_USERNAME needs KAFKA_CA_FILE, or KAFKA_MECHANISM=SCRAM-SHA-512: a password is not sent on an open line"
+            )
         return self
 
     @property
