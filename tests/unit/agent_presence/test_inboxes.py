@@ -1,11 +1,13 @@
 """What agents have before them, folded from the router's facts."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from agent_presence.handlers import Leases
 from agent_presence.inboxes import Inboxes
+from agent_presence.polling import Polling
 from common.contracts import routing
 from common.contracts.codec import type_of
 from common.contracts.envelope import Envelope
@@ -13,15 +15,24 @@ from common.runtime.bus import Incoming
 
 ABOUT: dict[str, Any] = {"contact_id": "c1", "pool": "p", "queue": "q", "at_ms": 1, "attempt": 1, "agent_id": "ann"}
 
+ROUTED: dict[str, Any] = {
+    "agent_id": "ann",
+    "pool": "p",
+    "session_no": 1,
+    "routing_state": "ready",
+    "reason": "x",
+    "at_ms": 1,
+}
 
-def fold(inboxes: Inboxes, *facts: msgspec.Struct, seq: int = 1) -> None:
+
+def fold(inboxes: Inboxes, *facts: msgspec.Struct, seq: int = 1, shard: int = 0) -> None:
     for number, fact in enumerate(facts, start=seq):
         envelope = Envelope(
             event_id="e", type=type_of(fact), occurred_at_ms=1, key="k", producer="router", sequence=number
         )
         inboxes.fold(
             Incoming(
-                topic="routing.v1", partition=0, offset=number, headers=(), value=b"", envelope=envelope, fact=fact
+                topic="routing.v1", partition=shard, offset=number, headers=(), value=b"", envelope=envelope, fact=fact
             )
         )
 
@@ -92,4 +103,61 @@ def test_versions_grow_with_the_log() -> None:
 
     fold(inboxes, offer(), seq=7)
 
-    assert (inboxes.version("ann"), inboxes.version("bob")) == (7, 0)
+    assert (inboxes.version("ann"), inboxes.version("bob")) == ({0: 7}, {})
+
+
+class Never:
+    """Leases that last for ever."""
+
+    renew_every_s = 60.0
+
+    async def is_alive(self, agent_id: str, session_no: int) -> bool:
+        return True
+
+
+async def is_not_gone() -> bool:
+    return False
+
+
+def held(inboxes: Inboxes, known: str | None) -> "asyncio.Task[bool]":
+    polling = Polling(inboxes=inboxes, leases=cast(Leases, Never()), stopping=asyncio.Event())
+    return asyncio.create_task(polling.changed("ann", 1, known=known, wait_s=30, is_gone=is_not_gone))
+
+
+def etag(inboxes: Inboxes) -> str:
+    return Polling(inboxes=inboxes, leases=cast(Leases, Never()), stopping=asyncio.Event()).etag("ann", 1)
+
+
+async def test_an_agent_who_moved_to_a_shard_with_a_shorter_log_is_told_of_an_offer_there() -> None:
+    inboxes = Inboxes()
+    fold(inboxes, routing.AgentRoutingChanged(**ROUTED), seq=1_000_001, shard=3)
+    fold(inboxes, routing.AgentRoutingChanged(**ROUTED), seq=50, shard=7)
+    poll = held(inboxes, etag(inboxes))
+    await asyncio.sleep(0)
+
+    fold(inboxes, offer(), seq=51, shard=7)
+
+    assert await asyncio.wait_for(poll, 1)
+
+
+async def test_a_replica_that_has_not_read_what_the_desktop_saw_waits_until_it_has() -> None:
+    ahead, behind = Inboxes(), Inboxes()
+    fold(ahead, offer(), seq=51, shard=7)
+    poll = held(behind, etag(ahead))
+    await asyncio.sleep(0)
+    assert not poll.done()
+
+    fold(behind, offer(), seq=51, shard=7)
+    await asyncio.sleep(0)
+    assert not poll.done(), "now it knows the same: there is nothing new"
+    fold(behind, routing.OfferTimedOut(**ABOUT), seq=52, shard=7)
+
+    assert await asyncio.wait_for(poll, 1)
+
+
+async def test_a_replica_that_started_anew_answers_at_once_what_it_knows_otherwise() -> None:
+    before, anew = Inboxes(), Inboxes()
+    fold(before, offer(), routing.OfferTimedOut(**ABOUT), seq=51, shard=7)
+    anew.load([], [], {7: 60})
+
+    assert await asyncio.wait_for(held(anew, etag(before)), 1)

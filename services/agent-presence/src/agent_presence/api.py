@@ -186,7 +186,7 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         request: Request,
         number: Number,
         who: Annotated[Principal, Depends(agent)],
-        if_none_match: Annotated[str | None, Header(max_length=100)] = None,
+        if_none_match: Annotated[str | None, Header(max_length=400)] = None,
         prefer: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Response:
         """Your offers and contacts. With If-None-Match and `Prefer: wait=25` it answers when something changes."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -23,23 +23,27 @@ class Inboxes:
         self._items: dict[tuple[str, str], Item] = {}
         self._of_agent: dict[str, dict[str, Item]] = {}
         self._standings: dict[str, Standing] = {}
-        self._versions: dict[str, int] = {}
+        self._versions: dict[str, dict[int, int]] = {}
+        self._read: dict[int, int] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._answers: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Future[str]] = {}
 
-    def load(self, items: Iterable[Item], standings: Iterable[Standing]) -> None:
-        """Start from what is stored."""
+    def load(self, items: Iterable[Item], standings: Iterable[Standing], read: Mapping[int, int]) -> None:
+        """Start from what is stored. `read`: by shard, up to where the log is in it."""
+        self._read.update(read)
         for item in items:
             self._put(item)
-            self._bump(item.agent_id, item.seq)
+            self._bump(item.agent_id, item.shard, item.seq)
         for standing in standings:
             self._standings[standing.agent_id] = standing
-            self._bump(standing.agent_id, standing.seq)
+            self._bump(standing.agent_id, standing.shard, standing.seq)
 
     def fold(self, record: Incoming) -> None:
         """Take one of the router's facts."""
         fact, seq = record.fact, record.envelope.sequence if record.envelope else None
+        if seq is not None:
+            self._read[record.partition] = max(seq, self._read.get(record.partition, 0))
         if fact is None or seq is None:
             return
         if isinstance(fact, routing.AgentRoutingChanged):
@@ -51,7 +55,7 @@ class Inboxes:
                 shard=record.partition,
                 seq=seq,
             )
-            self._bump(fact.agent_id, seq)
+            self._bump(fact.agent_id, record.partition, seq)
         elif isinstance(fact, routing.RoutingFactBase) and hasattr(fact, "attempt"):
             before = self._items.get((fact.contact_id, getattr(fact, "agent_id", "")))
             after = item_after(before, fact, shard=record.partition, seq=seq)
@@ -60,7 +64,7 @@ class Inboxes:
             if after is not None:
                 self._put(after)
             for one in filter(None, (before, after)):
-                self._bump(one.agent_id, seq)
+                self._bump(one.agent_id, record.partition, seq)
         answered = outcome_of(fact)
         if answered is not None:
             self._answer(*answered)
@@ -74,9 +78,14 @@ class Inboxes:
         """What the router may do with the agent; None when it never heard of it."""
         return self._standings.get(agent_id)
 
-    def version(self, agent_id: str) -> int:
-        """Place in the log of the last fact that changed the agent's inbox."""
-        return self._versions.get(agent_id, 0)
+    def version(self, agent_id: str) -> dict[int, int]:
+        """By shard, the place in its log of the last fact that changed the agent's inbox. An agent whose pool changed has several:
+        logs grow each at its own pace, so places of different shards are never compared."""
+        return self._versions.get(agent_id, {})
+
+    def is_behind(self, version: Mapping[int, int]) -> bool:
+        """Whether somebody else has read facts that we have not read yet."""
+        return any(seq > self._read.get(shard, 0) for shard, seq in version.items())
 
     def changed(self, agent_id: str) -> asyncio.Event:
         """An event that is set when the agent's version changes after this call."""
@@ -119,8 +128,9 @@ class Inboxes:
         del self._items[item.contact_id, item.agent_id]
         self._of_agent[item.agent_id].pop(item.contact_id, None)
 
-    def _bump(self, agent_id: str, seq: int) -> None:
-        self._versions[agent_id] = max(seq, self._versions.get(agent_id, 0))
+    def _bump(self, agent_id: str, shard: int, seq: int) -> None:
+        version = self._versions.setdefault(agent_id, {})
+        version[shard] = max(seq, version.get(shard, 0))
         event = self._changed.pop(agent_id, None)
         if event is not None:
             event.set()

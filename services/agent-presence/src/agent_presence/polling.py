@@ -8,7 +8,8 @@ from agent_presence.handlers import Leases
 from agent_presence.inboxes import Inboxes
 from common.runtime.clock import monotonic_s
 
-VERSION = re.compile(r'^(?:W/)?"(\d+)-(\d+)-[a-z]+"$')
+VERSION = re.compile(r'^(?:W/)?"(\d{1,10})-((?:\d{1,4}\.\d{1,18}_?)*)-[a-z]+"$')
+"""Session, places in the shards' logs, routing state: see `Polling.etag`."""
 
 
 class Polling:
@@ -23,7 +24,8 @@ class Polling:
         """The version of what the agent would see in session `number`."""
         standing = self._inboxes.standing(agent_id)
         state = "offline" if standing is None else standing.routing_state.replace("_", "")
-        return f'"{number}-{self._inboxes.version(agent_id)}-{state}"'
+        places = "_".join(f"{shard}.{seq}" for shard, seq in sorted(self._inboxes.version(agent_id).items()))
+        return f'"{number}-{places}-{state}"'
 
     async def changed(
         self, agent_id: str, number: int, *, known: str | None, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
@@ -33,9 +35,8 @@ class Polling:
         A version that is ahead of ours comes from another replica: then we wait until we know as much.
         """
         deadline = monotonic_s() + wait_s
-        match = VERSION.match(known or "")
-        ahead = int(match[2]) if match and int(match[1]) == number else -1
-        while known == self.etag(agent_id, number) or ahead > self._inboxes.version(agent_id):
+        elsewhere = _version(known, number)
+        while known == self.etag(agent_id, number) or self._inboxes.is_behind(elsewhere):
             left_s = min(deadline - monotonic_s(), self._leases.renew_every_s)
             if left_s <= 0 or self._stopping.is_set():
                 return True
@@ -50,3 +51,11 @@ class Polling:
             if not await self._leases.is_alive(agent_id, number):
                 return False
         return True
+
+
+def _version(known: str | None, number: int) -> dict[int, int]:
+    """By shard, what the desktop has seen already, in this session; nothing when it does not say so in our words."""
+    match = VERSION.match(known or "")
+    if match is None or int(match[1]) != number:
+        return {}
+    return {int(shard): int(seq) for shard, seq in (place.split(".") for place in match[2].split("_") if place)}

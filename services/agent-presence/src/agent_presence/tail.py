@@ -32,7 +32,7 @@ class Tail:
         while not self.loaded:
             try:
                 items, standings, offsets, sequences = await self._stored.load(self._topic)
-                self._inboxes.load(items, standings)
+                self._inboxes.load(items, standings, sequences.marks)
                 self.loaded = True
             except Retryable as why:
                 log.warning("inboxes_not_loaded", why=str(why))
