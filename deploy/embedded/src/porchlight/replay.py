@@ -11,6 +11,7 @@ from typing import Any
 from porchlight.applying import apply, wait_until_known
 from porchlight.calllog import Call, Day, Shift
 from porchlight.clients import Administrator, Clients, Desktop, Integration, Refused
+from porchlight.names import id_of
 
 POOL = "calls"
 IN_TIME_S = 20
@@ -89,24 +90,27 @@ class Replay:
 
     def _wanted(self) -> dict[str, Any]:
         agents = {
-            f"crew-{shift.agent}": {"pool": POOL, "skills": {f"call-{t.lower()}": 100 for t in shift.types}}
+            f"crew-{shift.agent}": {"pool": POOL, "skills": {self._skill(t): 100 for t in shift.types}}
             for shift in self._day.shifts
         }
         queues = {
             self._queue(t): {
                 "pool": POOL,
-                "requirements": [{"skill": f"call-{t.lower()}"}],
+                "requirements": [{"skill": self._skill(t)}],
                 "service_level_ms": self._threshold_ms(),
             }
             for t in self._day.types
         }
-        return {"skills": [f"call-{t.lower()}" for t in self._day.types], "queues": queues, "agents": agents}
+        return {"skills": [self._skill(t) for t in self._day.types], "queues": queues, "agents": agents}
 
     def _threshold_ms(self) -> int:
         return max(1, round(IN_TIME_S * 1000 / self._speed))
 
     def _queue(self, kind: str) -> str:
-        return f"calls-{kind.lower()}"
+        return f"calls-{id_of(kind)}"
+
+    def _skill(self, kind: str) -> str:
+        return f"call-{id_of(kind)}"
 
     async def _until(self, recorded_s: float) -> None:
         await asyncio.sleep(max(0.0, self._began + (recorded_s - self._begin_s) / self._speed - time.monotonic()))

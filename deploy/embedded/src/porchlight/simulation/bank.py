@@ -8,6 +8,7 @@ import numpy as np
 
 from common.contracts.policies import Offers, Order, QueuePolicy
 from porchlight.calllog import Call, read_day, seats
+from porchlight.names import id_of
 from porchlight.simulation.draws import generator
 from porchlight.simulation.scenario import AgentSpec, Draw, QueueSpec, Scenario, Shift, Stream
 
@@ -52,7 +53,7 @@ def bank_day(path: Path, day: str, *, seed: int, replications: int) -> Scenario:
     agents = [
         AgentSpec(
             name=seat.agent,
-            skills={kind.lower(): 1 for kind in seat.types},
+            skills={id_of(kind): 1 for kind in seat.types},
             shifts=tuple(Shift(start=start, end=stop) for start, stop in seat.spans),
         )
         for seat in seats(path, day)
@@ -92,10 +93,10 @@ def _stream(kind: str, priority: int, calls: Sequence[Call], everybody: Sequence
         [extra if call.patience_s is None else 0.0 for call, extra in zip(calls, more, strict=True)]
     )
     return Stream(
-        name=f"{kind.lower()}-{priority}",
+        name=f"{id_of(kind)}-{priority}",
         queue="bank",
         priority=priority,
-        skills={kind.lower(): 0},
+        skills={id_of(kind): 0},
         times=tuple(float(call.arrival_s) for call in calls),
         handle=Draw(values=tuple(float(call.service_s) for call in calls)),
         patience=Draw(values=tuple(float(each) for each in patience)),
