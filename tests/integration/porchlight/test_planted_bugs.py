@@ -76,7 +76,7 @@ class OffersTwice(Shard):
 
 
 async def _offer_twice(world: World) -> None:
-    await world.router.execute("INSERT INTO agent_unit SELECT 'zed', n FROM generate_series(1, 6) n")
+    await world.router.execute("INSERT INTO agent_unit SELECT $1, 'zed', n FROM generate_series(1, 6) n", SHARD)
     await world.reign(OffersTwice)
     await world.sign_in("ann")
     await eventually(lambda: world.router.fetchval("SELECT count(*) = 1 FROM agent"))

@@ -1,56 +1,19 @@
 """The judge: what one call of `commit_batch` lets through and what it refuses."""
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import msgspec
 import pytest
 
 from common.contracts.policies import Need, Offers, QueuePolicy, Step
-from common.contracts.topics import shard_of
 from common.runtime.failures import Retryable
 from router.adapters.leases import PostgresLeases
-from router.adapters.ledger import PostgresLedger, take
-from router.batch import make_batch
-from router.core import State, inputs, step
+from router.adapters.ledger import take
+from router.core import inputs, step
 from router.core.invariants import check
-from router.ports import Assigned, Batch, Diverged, Fenced, Reign
+from router.ports import Assigned, Batch, Diverged, Fenced
 from tests.integration.conftest import Place
+from tests.integration.router.conftest import SHARD, Table
 from tests.support.builders import arrived, asked, queue, seen
-
-SHARD = shard_of("p")
-
-
-class Table:
-    """A core and its ledger."""
-
-    def __init__(self, ledger: PostgresLedger, reign: Reign, router: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self.ledger, self.reign, self.router = ledger, reign, router
-        self.state = State()
-        self.known: dict[str, int] = {}
-
-    def play(self, *told: inputs.Input, now_ms: int = 100) -> Batch:
-        decided = [(one, now_ms) for what in told for one in step(self.state, what, now_ms)]
-        return make_batch(self.state, self.reign, decided, self.known)
-
-    async def commit(self, *told: inputs.Input, now_ms: int = 100) -> None:
-        await self.ledger.commit(self.reign, self.play(*told, now_ms=now_ms))
-
-
-@pytest.fixture
-async def table(place: Place) -> AsyncIterator[Table]:
-    router = await asyncpg.connect(place.owners["router"])
-    await router.execute("TRUNCATE unit_use, assignment, contact, agent, agent_unit, routing_log, queue, parked")
-    await router.execute("UPDATE shard_lease SET epoch = 0, last_seq = 0, published_seq = 0, input_offsets = '{}'")
-    row = ("billing", "p", SHARD, 1, "[]", 0, 20_000, 0, 15_000, 20_000)
-    await router.execute("INSERT INTO queue VALUES ($1,$2,$3,$4,$5::jsonb,$6,$7,$8,$9,$10)", *row)
-    taken = await take(place.dsns["router"], shard=SHARD, owner="t", topics=["contacts.v1"])
-    assert taken is not None
-    table = Table(*taken, router)
-    step(table.state, inputs.QueueSet(queue=queue()), 0)
-    yield table
-    await table.ledger.close()
-    await router.close()
 
 
 async def test_a_batch_writes_log_contact_assignment_and_units_together(table: Table) -> None:
@@ -131,7 +94,7 @@ async def test_a_batch_at_another_place_in_the_log_is_refused(table: Table) -> N
 
 async def test_a_second_live_assignment_is_refused(table: Table) -> None:
     await table.commit(seen(), arrived(), asked("accept"))
-    await table.router.execute("INSERT INTO agent_unit SELECT 'bob', n FROM generate_series(1, 6) n")
+    await table.router.execute("INSERT INTO agent_unit SELECT $1, 'bob', n FROM generate_series(1, 6) n", SHARD)
     offer = Assigned(contact_id="c1", attempt=2, agent_id="bob", accepted=True, units=(1,), released_at_ms=None)
     twice = Batch(
         log=[],
@@ -152,10 +115,12 @@ async def test_a_second_live_assignment_is_refused(table: Table) -> None:
 async def test_a_unit_is_used_once(table: Table) -> None:
     await table.commit(seen(), arrived())
 
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await table.router.execute("INSERT INTO unit_use VALUES ('ann', 1, 'c1', 1)")
+    take = "INSERT INTO unit_use (shard, agent_id, unit_no, contact_id, attempt) VALUES ($1, 'ann', $2, 'c1', 1)"
+    for shard in (SHARD, SHARD + 1):
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await table.router.execute(take, shard, 1)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await table.router.execute("INSERT INTO unit_use VALUES ('ann', 7, 'c1', 1)")
+        await table.router.execute(take, SHARD, 7)
 
 
 async def test_a_contact_that_was_taken_in_before_is_known(table: Table) -> None:

@@ -337,7 +337,7 @@ class TestCapacity:
 
         table.tell(arrived("c2", queue_id="crisis"), arrived("c3", queue_id="crisis"))
         made = [one for one in table.said if isinstance(one, outputs.Offered)]
-        assert [(one.contact_id, one.exceeds) for one in made] == [("c2", True)]
+        assert [(one.contact_id, one.over) for one in made] == [("c2", "exceed")]
 
     def test_a_pause_frees_capacity_and_a_resume_takes_the_next_that_comes_free(self) -> None:
         table = Table(queue(resume_hold_ms=60_000))

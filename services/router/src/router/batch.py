@@ -8,8 +8,8 @@ from common.contracts.codec import type_of
 from router.core import outputs
 from router.core.outputs import RELEASES, Output
 from router.core.state import State
-from router.core.values import ENDED, Agent, Contact
-from router.ports import Assigned, Batch, ContactRow, LogLine, Reign
+from router.core.values import ENDED, Contact
+from router.ports import Assigned, Batch, Capacity, ContactRow, LogLine, Reign
 from router.translate import body_of, fact_from, key_of
 
 Decided = list[tuple[Output, int]]
@@ -19,7 +19,7 @@ Decided = list[tuple[Output, int]]
 def make_batch(state: State, reign: Reign, decided: Decided, units_known: dict[str, int]) -> Batch:
     """The batch for `decided`; the core's notes of what it touched are used up.
 
-    `units_known`: the capacity rows that each agent has already; brought up to date here.
+    `units_known`: the capacity that is committed of each agent; brought up to date here.
     """
     log = []
     for number, (output, at_ms) in enumerate(decided, start=reign.last_seq + 1):
@@ -40,13 +40,17 @@ def make_batch(state: State, reign: Reign, decided: Decided, units_known: dict[s
     rows = [_row(contact, ended.get(contact.contact_id)) for contact in state.touched_contacts.values()]
     agents = list(state.touched_agents.values())
     changes = _assignments(decided)
-    capacities = {agent.agent_id: _capacity(agent) for agent in agents}
+    capacities = {agent.agent_id: agent.units for agent in agents}
     batch = Batch(
         log=log,
         new_contacts=[row for row in rows if row.contact_id in fresh],
         contacts=[row for row in rows if row.contact_id not in fresh],
         agents=[(agent.agent_id, msgspec.json.encode(agent).decode()) for agent in agents],
-        capacities=[(name, units) for name, units in capacities.items() if units_known.get(name) != units],
+        capacities=[
+            Capacity(agent_id=name, units=units, most=max(units, state.lowered.get(name, 0)))
+            for name, units in capacities.items()
+            if units_known.get(name) != units or name in state.lowered
+        ],
         released=[
             (one.contact_id, one.attempt, one.released_at_ms)
             for one in changes
@@ -64,6 +68,7 @@ def make_batch(state: State, reign: Reign, decided: Decided, units_known: dict[s
     state.fresh.clear()
     state.touched_contacts.clear()
     state.touched_agents.clear()
+    state.lowered.clear()
     return batch
 
 
@@ -100,6 +105,8 @@ class _Change:
     accepted: bool = False
     released_at_ms: int | None = None
     units: tuple[int, ...] | None = None
+    capacity: int = 0
+    over: str = ""
 
     def row(self) -> Assigned:
         return Assigned(
@@ -109,6 +116,8 @@ class _Change:
             accepted=self.accepted,
             units=self.units or (),
             released_at_ms=self.released_at_ms,
+            capacity=self.capacity,
+            over=self.over,
         )
 
 
@@ -126,20 +135,16 @@ def _assignments(decided: Decided) -> list[_Change]:
         match output:
             case outputs.Offered():
                 change.made, change.units = True, output.unit_numbers
+                change.capacity, change.over = output.capacity, output.over
             case outputs.Accepted():
                 change.accepted = True
             case outputs.Paused():
                 change.units = ()
             case outputs.Resumed():
-                change.units = output.unit_numbers
+                change.units, change.capacity, change.over = output.unit_numbers, output.capacity, output.over
             case _:
                 change.released_at_ms, change.units = at_ms, ()
     return list(changes.values())
 
 
 ASSIGNS = (outputs.Offered, outputs.Accepted, outputs.Paused, outputs.Resumed, *RELEASES)
-
-
-def _capacity(agent: Agent) -> int:
-    """Unit rows that the agent needs: its capacity, and what goes beyond it on purpose."""
-    return max([agent.units, *(number for _, numbers in agent.work.values() for number in numbers)])

@@ -36,7 +36,10 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assigned:
-    """An offer's row. `released_at_ms` is set when it was over before it was committed; then it takes no units."""
+    """An offer's row. `released_at_ms` is set when it was over before it was committed; then it takes no units.
+
+    `over` says why units with numbers beyond `capacity` may be taken; where it is empty they are refused.
+    """
 
     contact_id: str
     attempt: int
@@ -44,6 +47,17 @@ class Assigned:
     accepted: bool
     units: tuple[int, ...]
     released_at_ms: int | None
+    capacity: int = 0
+    over: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """An agent's declared capacity after the batch, and the most that it was at any moment of it."""
+
+    agent_id: str
+    units: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +81,7 @@ class Batch:
     new_contacts: Sequence[ContactRow]
     contacts: Sequence[ContactRow]
     agents: Sequence[tuple[str, str]]
-    capacities: Sequence[tuple[str, int]]
+    capacities: Sequence[Capacity]
     released: Sequence[tuple[str, int, int]]
     accepted: Sequence[tuple[str, int]]
     units: Sequence[Assigned]
@@ -97,6 +111,10 @@ class Ledger(Protocol):
     async def queue(self, queue_id: str) -> Queue | None: ...
 
     async def known(self, contact_ids: Sequence[str]) -> set[str]: ...
+
+    async def elsewhere(self, agent_ids: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Units that contacts of other shards take of these agents; who has none such is left out."""
+        ...
 
     async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]: ...
 

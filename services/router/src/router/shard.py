@@ -22,6 +22,7 @@ from router.core import State, inputs, step
 from router.core.invariants import check
 from router.core.state import next_due_ms
 from router.core.values import Contact
+from router.elsewhere import Elsewhere
 from router.forecasts import Forecasts, Told
 from router.ports import Ledger, LogLine, Reign
 from router.scoring import Scorer, ask_scorer
@@ -70,6 +71,7 @@ class Shard:
         self._pending: deque[LogLine] = deque()
         self._wake = asyncio.Event()
         self._units_known: dict[str, int] = {}
+        self._elsewhere = Elsewhere(ledger)
         self._forecasts = Forecasts()
         self._open: dict[str, bool] = {}
         self._hours_at_ms = 0
@@ -136,7 +138,7 @@ class Shard:
                 await self._commit(decided, records)
 
     async def _decide(self, records: Sequence[Incoming]) -> Decided:
-        told = await self._inputs(records)
+        told = await self._elsewhere.look(self._state, await self._inputs(records), self._clock.now_ms())
         now_ms = self._clock.now_ms()
         decided: Decided = []
         told += self._hours(now_ms)

@@ -1,7 +1,7 @@
 """The router's tables in memory: as strict as PostgreSQL's, and shared by all replicas of a test."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,6 +46,16 @@ class InstanceRow:
     draining: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitUse:
+    """A row of `unit_use`: who takes a unit, and why beyond the agent's capacity, if so."""
+
+    shard: int
+    contact_id: str
+    attempt: int
+    over: str
+
+
 class RouterTables:
     """One database of the router."""
 
@@ -58,9 +68,9 @@ class RouterTables:
         self.log: dict[int, list[LogLine]] = {number: [] for number in range(SHARDS)}
         self.contacts: dict[str, tuple[int, ContactRow]] = {}
         self.agents: dict[tuple[int, str], str] = {}
-        self.agent_units: dict[tuple[str, int], None] = {}
+        self.agent_units: dict[tuple[int, str, int], None] = {}
         self.assignments: dict[tuple[str, int], Assigned] = {}
-        self.unit_use: dict[tuple[str, int], tuple[str, int]] = {}
+        self.unit_use: dict[tuple[str, int], UnitUse] = {}
         self.outbox = OutboxRows(server)
         self.positions = Positions()
 
@@ -103,7 +113,8 @@ def commit_batch(tables: RouterTables, reign: Reign, batch: Batch) -> None:
     try:
         _write_contacts(tables, transaction, reign.shard, batch)
         _write_agents(tables, transaction, reign.shard, batch)
-        _write_assignments(tables, transaction, batch)
+        _write_assignments(tables, transaction, reign.shard, batch)
+        _cut_capacities(tables, transaction, reign.shard, batch)
     except Diverged:
         transaction.roll_back()
         raise
@@ -127,15 +138,23 @@ def _write_contacts(tables: RouterTables, transaction: _Transaction, shard: int,
 def _write_agents(tables: RouterTables, transaction: _Transaction, shard: int, batch: Batch) -> None:
     for agent_id, doc in batch.agents:
         transaction.put(tables.agents, (shard, agent_id), doc)
-    for agent_id, units in batch.capacities:
-        for number in range(1, units + 1):
-            transaction.put(tables.agent_units, (agent_id, number), None)
-        for owner, number in sorted(tables.agent_units):
-            if owner == agent_id and number > units and (owner, number) not in tables.unit_use:
-                transaction.delete(tables.agent_units, (owner, number))
+    for one in batch.capacities:
+        for number in range(1, max(one.units, one.most) + 1):
+            transaction.put(tables.agent_units, (shard, one.agent_id, number), None)
 
 
-def _write_assignments(tables: RouterTables, transaction: _Transaction, batch: Batch) -> None:
+def _cut_capacities(tables: RouterTables, transaction: _Transaction, shard: int, batch: Batch) -> None:
+    """What is taken beyond a capacity that was lowered stays taken, and says so."""
+    for one in batch.capacities:
+        for (agent_id, number), use in list(tables.unit_use.items()):
+            if agent_id == one.agent_id and use.shard == shard and number > one.units and not use.over:
+                transaction.put(tables.unit_use, (agent_id, number), replace(use, over="cut"))
+        for key in list(tables.agent_units):
+            if key[:2] == (shard, one.agent_id) and key[2] > one.units:
+                transaction.delete(tables.agent_units, key)
+
+
+def _write_assignments(tables: RouterTables, transaction: _Transaction, shard: int, batch: Batch) -> None:
     for contact_id, attempt, at_ms in batch.released:
         row = tables.assignments.get((contact_id, attempt))
         if row is None or row.released_at_ms is not None:
@@ -156,9 +175,11 @@ def _write_assignments(tables: RouterTables, transaction: _Transaction, batch: B
         transaction.insert(tables.assignments, (one.contact_id, one.attempt), one, "assignment")
     for one in (*batch.assigned, *batch.units):
         for number in one.units:
-            if (one.agent_id, number) not in tables.agent_units:
+            over = one.over if number > one.capacity else ""
+            if not over and (shard, one.agent_id, number) not in tables.agent_units:
                 raise Diverged(f"{one.agent_id} has no unit {number}")
-            transaction.insert(tables.unit_use, (one.agent_id, number), (one.contact_id, one.attempt), "unit")
+            use = UnitUse(shard=shard, contact_id=one.contact_id, attempt=one.attempt, over=over)
+            transaction.insert(tables.unit_use, (one.agent_id, number), use, "unit")
 
 
 def _only_one(tables: RouterTables, contact_id: str) -> None:
@@ -169,7 +190,7 @@ def _only_one(tables: RouterTables, contact_id: str) -> None:
 
 
 def _free(tables: RouterTables, transaction: _Transaction, contact_id: str, attempt: int) -> None:
-    for key in [key for key, use in tables.unit_use.items() if use == (contact_id, attempt)]:
+    for key in [key for key, use in tables.unit_use.items() if (use.contact_id, use.attempt) == (contact_id, attempt)]:
         transaction.delete(tables.unit_use, key)
 
 
@@ -191,7 +212,8 @@ class MemoryLedger:
         async with self._session.call("rebuild"):
             live = {name: row for name, (shard, row) in self._tables.contacts.items() if shard == self._shard}
             queues = [queue_from(one) for one in self._tables.queues.values() if shard_of(one.pool) == self._shard]
-            agents = [doc for (shard, _), doc in self._tables.agents.items() if shard == self._shard]
+            docs = {name: doc for (shard, name), doc in self._tables.agents.items() if shard == self._shard}
+            elsewhere = self._elsewhere(list(docs))
         ended = sorted(
             (row.ended_at_ms, name)
             for name, row in live.items()
@@ -199,12 +221,13 @@ class MemoryLedger:
         )
         return restore(
             queues=queues,
-            agents=[msgspec.json.decode(doc, type=Agent) for doc in agents],
+            agents=[msgspec.json.decode(doc, type=Agent) for doc in docs.values()],
             contacts=[
                 msgspec.json.decode(row.doc, type=Contact) for _, row in sorted(live.items()) if row.ended_at_ms is None
             ],
             ended={name: at_ms for at_ms, name in ended},
             now_ms=now_ms,
+            elsewhere=elsewhere,
         )
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
@@ -223,6 +246,18 @@ class MemoryLedger:
         """Those of the contacts that this router took in before, live or ended."""
         async with self._session.call("known"):
             return {name for name in contact_ids if name in self._tables.contacts}
+
+    async def elsewhere(self, agent_ids: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Units that contacts of other shards take of these agents; who has none such is left out."""
+        async with self._session.call("elsewhere"):
+            return self._elsewhere(agent_ids)
+
+    def _elsewhere(self, agent_ids: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        for (agent_id, number), use in sorted(self._tables.unit_use.items(), key=lambda one: one[0]):
+            if agent_id in agent_ids and use.shard != self._shard:
+                found[agent_id] = (*found.get(agent_id, ()), number)
+        return found
 
     async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]:
         """Committed lines after `after_seq`, oldest first."""

@@ -144,8 +144,10 @@ def fact_from(output: outputs.Output, *, at_ms: int) -> routing.RoutingFact:
     if isinstance(output, outputs.ContactDecision):
         fields["queue"] = output.queue_id
     if isinstance(output, (outputs.Offered, outputs.Resumed)):
-        fields["units"] = len(output.unit_numbers)
-        del fields["unit_numbers"]
+        fields["units"] = len(fields.pop("unit_numbers"))  # type: ignore[arg-type]
+        fields["exceeds"] = bool(fields.pop("over"))
+        fields["agent_seq"] = fields.pop("seq")
+        del fields["capacity"]
     return _FACTS[type(output)](**fields, at_ms=at_ms)  # type: ignore[return-value]
 
 

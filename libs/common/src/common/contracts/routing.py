@@ -112,6 +112,7 @@ class OfferMade(RoutingFactBase, frozen=True, kw_only=True, tag="offer.made"):
     """One agent may take the contact until `expires_at_ms`. `attempt` counts offers of this contact from 1.
 
     `score` is the contact's at this moment, in thousandths of a point; `exceeds`: beyond the agent's capacity, on purpose.
+    The picture of the agent (`session_no`, `agent_seq`) and the policy (`queue_version`) are those by which it was made.
     """
 
     attempt: int
@@ -124,6 +125,8 @@ class OfferMade(RoutingFactBase, frozen=True, kw_only=True, tag="offer.made"):
     expires_at_ms: int
     score: int = 0
     exceeds: bool = False
+    agent_seq: int = 0
+    queue_version: int = 0
 
 
 class OfferAccepted(RoutingFactBase, frozen=True, kw_only=True, tag="offer.accepted"):
@@ -200,12 +203,16 @@ class ContactPaused(RoutingFactBase, frozen=True, kw_only=True, tag="contact.pau
 
 
 class ContactResumed(RoutingFactBase, frozen=True, kw_only=True, tag="contact.resumed"):
-    """The agent goes on with the paused contact."""
+    """The agent goes on with the paused contact, which takes `units` again; the rest as in `offer.made`."""
 
     attempt: int
     agent_id: str
     command_id: str
     units: int
+    session_no: int = 0
+    agent_seq: int = 0
+    queue_version: int = 0
+    exceeds: bool = False
 
 
 class ContactTransferred(RoutingFactBase, frozen=True, kw_only=True, tag="contact.transferred"):

@@ -45,7 +45,7 @@ class PostgresLedger:
     async def rebuild(self, *, now_ms: int) -> State:
         """The core's state as it was last committed."""
         queues = await self._connection.fetch(f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1", self._shard)
-        agents = await self._connection.fetch("SELECT doc FROM agent WHERE shard = $1", self._shard)
+        agents = await self._connection.fetch("SELECT agent_id, doc FROM agent WHERE shard = $1", self._shard)
         ended = await self._connection.fetch(
             "SELECT contact_id, ended_at_ms FROM contact WHERE shard = $1 AND ended_at_ms > $2 ORDER BY ended_at_ms",
             self._shard,
@@ -54,6 +54,7 @@ class PostgresLedger:
         contacts = await self._connection.fetch(
             "SELECT doc FROM contact WHERE shard = $1 AND ended_at_ms IS NULL ORDER BY contact_id", self._shard
         )
+        elsewhere = await self.elsewhere([row["agent_id"] for row in agents])
         gc.disable()  # a hundred thousand new values would be looked through for cycles again and again
         try:
             return restore(
@@ -62,6 +63,7 @@ class PostgresLedger:
                 contacts=[_CONTACT.decode(row["doc"]) for row in contacts],
                 ended={row["contact_id"]: row["ended_at_ms"] for row in ended},
                 now_ms=now_ms,
+                elsewhere=elsewhere,
             )
         finally:
             gc.enable()
@@ -103,6 +105,16 @@ class PostgresLedger:
             "SELECT contact_id FROM contact WHERE contact_id = ANY($1::text[])", list(contact_ids)
         )
         return {row["contact_id"] for row in rows}
+
+    async def elsewhere(self, agent_ids: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Units that contacts of other shards take of these agents; who has none such is left out."""
+        rows = await self._connection.fetch(
+            "SELECT agent_id, array_agg(unit_no ORDER BY unit_no) AS numbers FROM unit_use"
+            " WHERE agent_id = ANY($1::text[]) AND shard <> $2 GROUP BY agent_id",
+            list(agent_ids),
+            self._shard,
+        )
+        return {row["agent_id"]: tuple(row["numbers"]) for row in rows}
 
     async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]:
         """Committed lines after `after_seq`, oldest first."""
@@ -189,7 +201,7 @@ def _as_json(batch: Batch) -> str:
             "new_contacts": batch.new_contacts,
             "contacts": batch.contacts,
             "agents": [{"agent_id": agent_id, "doc": doc} for agent_id, doc in batch.agents],
-            "capacities": [{"agent_id": agent_id, "units": units} for agent_id, units in batch.capacities],
+            "capacities": batch.capacities,
             "released": [
                 {"contact_id": contact_id, "attempt": attempt, "at_ms": at_ms}
                 for contact_id, attempt, at_ms in batch.released

@@ -7,7 +7,7 @@ from router.core.outputs import Output
 from router.core.staff import count_staffed, settle
 from router.core.state import State, set_timer
 from router.core.steps import skip_unstaffed
-from router.core.values import HELD, Agent, Contact, ContactState
+from router.core.values import CUT, HELD, Agent, Contact, ContactState
 from router.core.waiting import wake_at
 
 PICTURE = (
@@ -52,8 +52,12 @@ def see_agent(state: State, told: inputs.AgentSeen, decided: list[Output]) -> No
         if new_session or not was_available:
             agent.idle_since_ms = state.now_ms
             agent.strikes = 0
+        if told.units < agent.units:
+            _lower_capacity(state, agent, told.units)
         for name in PICTURE:
             setattr(agent, name, getattr(told, name))
+    if told.elsewhere is not None:
+        agent.elsewhere = told.elsewhere
     agent.is_timed = any(
         limit is not None
         for limit in (agent.shift_ends_ms, agent.break_due_ms, agent.premium_from_ms, agent.denied_from_ms)
@@ -69,6 +73,26 @@ def see_agent(state: State, told: inputs.AgentSeen, decided: list[Output]) -> No
     wanted = {"available": "ready", "offline": "offline"}.get(told.presence, "not_available")
     set_routing_state(state, agent, wanted, told.presence, decided)
     touch_agent(state, agent)
+
+
+def note_elsewhere(state: State, told: inputs.UnitsElsewhere, _decided: list[Output]) -> None:
+    """Contacts of another shard gave the agent's units back, or took some."""
+    agent = state.agents.get(told.agent_id)
+    if agent is not None and agent.elsewhere != told.unit_numbers:
+        agent.elsewhere = told.unit_numbers
+        touch_agent(state, agent)
+
+
+def _lower_capacity(state: State, agent: Agent, units: int) -> None:
+    """What the agent has beyond the new capacity it keeps; the attempt says so."""
+    state.lowered[agent.agent_id] = max(agent.units, state.lowered.get(agent.agent_id, 0))
+    for contact_id, (_, numbers) in agent.work.items():
+        if numbers[-1] > units:
+            contact = state.contacts[contact_id]
+            for offer in contact.offers if contact.holding is None else [contact.holding]:
+                if offer.agent_id == agent.agent_id and not offer.over:
+                    offer.over = CUT
+                    state.touched_contacts[contact_id] = contact
 
 
 def _count(state: State, agent: Agent, *, was_there: bool, decided: list[Output]) -> None:

@@ -60,6 +60,14 @@ def release_bursts(state: State) -> list[tuple[Contact, Agent]]:
     return [(waiting[row][2], agents[column]) for row, column in chosen if column < len(agents)]
 
 
+def may_have(state: State, contact: Contact, agent: Agent) -> bool:
+    """Whether a contact still waits and its agent still has room: an offer to several at a time may have asked the agent of the
+    next pair too. What is not offered for that waits in its group, which is looked through again.
+    """
+    place, slot = state.place_of.get(contact.contact_id), state.slots.get(agent.agent_id)
+    return place is not None and slot is not None and bool(slot[1] >> place[0].demand & 1)
+
+
 def _candidates(state: State, groups: list[Group]) -> list[Agent]:
     """The agents who have been idle longest among those who could serve one of the groups."""
     found: list[tuple[int, str]] = []

@@ -144,19 +144,27 @@ def try_resuming(state: State, contact: Contact, decided: list[Output]) -> bool:
     assert offer is not None, contact
     agent = state.agents[offer.agent_id]
     agent.resuming = ""
-    demand = demand_of(state.queues[contact.queue_id], contact.channel)._replace(
-        link_score_min=0, handle_ms=0, premium=True, fair=None
-    )
+    queue = state.queues[contact.queue_id]
+    demand = demand_of(queue, contact.channel)._replace(link_score_min=0, handle_ms=0, premium=True, fair=None)
     if obstacle(agent, demand, state.now_ms) in ("capacity", "channel_max"):
         agent.resuming = contact.contact_id
         return False
     bind_to_queue(state, contact, decided)
-    numbers = allot(agent, contact.units)
+    numbers, offer.over = allot(agent, demand)
     agent.work[contact.contact_id] = (contact.channel, numbers)
     agent.paused.remove(contact.contact_id)
     offer.unit_numbers = numbers
     contact.due_ms = None
-    resumed = outputs.Resumed(**attempted(contact, offer), command_id=contact.resume_command, unit_numbers=numbers)
+    resumed = outputs.Resumed(
+        **attempted(contact, offer),
+        command_id=contact.resume_command,
+        unit_numbers=numbers,
+        session_no=agent.session_no,
+        seq=agent.seq,
+        queue_version=queue.version,
+        capacity=agent.units,
+        over=offer.over,
+    )
     contact.resume_command = ""
     move(state, contact, resumed, decided)
     touch_agent(state, agent)

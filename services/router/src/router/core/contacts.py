@@ -161,12 +161,12 @@ def offer_at(state: State, contact: Contact, agent: Agent, group: Group, score: 
 
 def _offer_to(state: State, contact: Contact, agent: Agent, group: Group, score: int, decided: list[Output]) -> None:
     queue = state.queues[contact.queue_id]
-    numbers = allot(agent, contact.units)
+    numbers, over = allot(agent, state.demands[group.demand])
     contact.attempt += 1
     timeout_ms = queue.policy.offers.timeouts_ms.get(contact.channel, queue.offer_timeout_ms)
     expires_ms = state.now_ms + timeout_ms + agent.offer_extra_ms
     contact.offers.append(
-        Offer(attempt=contact.attempt, agent_id=agent.agent_id, unit_numbers=numbers, expires_ms=expires_ms)
+        Offer(attempt=contact.attempt, agent_id=agent.agent_id, unit_numbers=numbers, expires_ms=expires_ms, over=over)
     )
     agent.work[contact.contact_id] = (contact.channel, numbers)
     state.turns += 1
@@ -180,13 +180,16 @@ def _offer_to(state: State, contact: Contact, agent: Agent, group: Group, score:
         attempt=contact.attempt,
         agent_id=agent.agent_id,
         session_no=agent.session_no,
+        seq=agent.seq,
+        queue_version=queue.version,
+        capacity=agent.units,
         channel=contact.channel,
         priority=contact.priority,
         unit_numbers=numbers,
         routing_age_at_ms=contact.routing_age_at_ms,
         expires_at_ms=expires_ms,
         score=score,
-        exceeds=numbers[-1] > agent.units,
+        over=over,
     )
     move(state, contact, made, decided)
     if not (queue.policy.offers.auto_accept or agent.auto_accept):

@@ -5,8 +5,8 @@ from heapq import heappop
 from typing import Any
 
 from router.core import inputs
-from router.core.agents import see_agent
-from router.core.bursts import release_bursts
+from router.core.agents import note_elsewhere, see_agent
+from router.core.bursts import may_have, release_bursts
 from router.core.changes import touch_agent
 from router.core.commands import answer, resume_waiting
 from router.core.contacts import arrive, call_back, cancel, offer, run_out
@@ -87,7 +87,8 @@ def _ring(state: State, decided: list[Output]) -> None:
                 touch_agent(state, agent)
         else:
             for contact, chosen in release_bursts(state):
-                offer(state, contact, chosen, decided)
+                if may_have(state, contact, chosen):
+                    offer(state, contact, chosen, decided)
     state.now_ms = now_ms
 
 
@@ -115,6 +116,7 @@ HANDLERS: dict[type[inputs.Input], Callable[[State, Any, list[Output]], None]] =
     inputs.ContactArrived: arrive,
     inputs.AgentAsked: answer,
     inputs.AgentSeen: see_agent,
+    inputs.UnitsElsewhere: note_elsewhere,
     inputs.CancelAsked: cancel,
     inputs.CallbackAsked: _call_back,
     inputs.ScoresGiven: _take_scores,

@@ -64,7 +64,8 @@ class ScoresGiven(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest picture of an agent; an older one, by (session_no, seq), is ignored. Fields as in `Agent`."""
+    """The latest picture of an agent; an older one, by (session_no, seq), is ignored. Fields as in `Agent`;
+    `elsewhere` is None where nobody looked."""
 
     agent_id: str
     pool: str
@@ -86,6 +87,14 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
     premium_from_ms: int | None = None
     denied_from_ms: int | None = None
     denied_reason: str = ""
+    elsewhere: tuple[int, ...] | None = None
+
+
+class UnitsElsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of the agent that contacts of other shards take at present."""
+
+    agent_id: str
+    unit_numbers: tuple[int, ...]
 
 
 class AgentAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +128,7 @@ Input = (
     | CallbackAsked
     | ScoresGiven
     | AgentSeen
+    | UnitsElsewhere
     | AgentAsked
     | Ticked
 )

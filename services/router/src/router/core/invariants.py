@@ -87,12 +87,14 @@ def _check_contact(state: State, contact: Contact) -> None:
 
 
 def _check_agent(state: State, agent: Agent) -> None:
-    seen: set[int] = set()
+    seen: set[int] = set(agent.elsewhere)
     for contact_id, (_, numbers) in agent.work.items():
         contact = state.contacts.get(contact_id)
         assert contact is not None, f"{agent.agent_id} holds {contact_id}, which is over"
         offers = contact.offers if contact.holding is None else [contact.holding]
-        assert any(one.agent_id == agent.agent_id for one in offers), f"{contact_id} is not {agent.agent_id}'s"
+        mine = [one for one in offers if one.agent_id == agent.agent_id]
+        assert len(mine) == 1, f"{contact_id} is not {agent.agent_id}'s"
+        assert numbers[-1] <= agent.units or mine[0].over, f"{agent.agent_id} has {agent.units} units, not {numbers}"
         assert not seen & set(numbers), f"{agent.agent_id} uses a unit twice"
         seen.update(numbers)
     offered = agent.agent_id in state.slots

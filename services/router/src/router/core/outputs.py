@@ -83,16 +83,22 @@ class AttemptDecision(ContactDecision, frozen=True, kw_only=True):
 
 
 class Offered(AttemptDecision, frozen=True, kw_only=True):
-    """`unit_numbers` are the agent's capacity units that the contact takes; `exceeds`: more than it has."""
+    """`unit_numbers` are the agent's capacity units that the contact takes; `over`: why more than it has, if so.
+
+    `session_no` and `seq` say which picture of the agent counted, `queue_version` which policy, `capacity` is the agent's.
+    """
 
     session_no: int
+    seq: int
+    queue_version: int
+    capacity: int
     channel: str
     priority: int
     unit_numbers: tuple[int, ...]
     routing_age_at_ms: int
     expires_at_ms: int
     score: int
-    exceeds: bool
+    over: str
 
 
 class Accepted(AttemptDecision, frozen=True, kw_only=True):
@@ -136,8 +142,15 @@ class Paused(AttemptDecision, frozen=True, kw_only=True):
 
 
 class Resumed(AttemptDecision, frozen=True, kw_only=True):
+    """`unit_numbers` and what follows as in `Offered`."""
+
     command_id: str
     unit_numbers: tuple[int, ...]
+    session_no: int
+    seq: int
+    queue_version: int
+    capacity: int
+    over: str
 
 
 class Transferred(AttemptDecision, frozen=True, kw_only=True):

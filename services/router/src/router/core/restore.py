@@ -1,6 +1,6 @@
 """The state of a shard from what was kept of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from router.core.binding import follow_queue
 from router.core.needs import named_agents
@@ -8,11 +8,13 @@ from router.core.outputs import Output
 from router.core.queues import study
 from router.core.staff import count_staffed, place_agent, settle
 from router.core.state import State, set_timer
-from router.core.values import Agent, Contact, ContactState, Queue
+from router.core.values import CUT, Agent, Contact, ContactState, Queue
 from router.core.waiting import demand_number, moments, need_now, put_all_waiting, wake_at
 
 SLICE = 100
 """Agents or contacts that are taken up between two turns of `restoring`: a few milliseconds of work."""
+
+NOWHERE: dict[str, tuple[int, ...]] = {}
 
 
 def restore(
@@ -22,20 +24,26 @@ def restore(
     contacts: Sequence[Contact],
     ended: dict[str, int],
     now_ms: int,
+    elsewhere: Mapping[str, tuple[int, ...]] = NOWHERE,
 ) -> State:
     """Indexes, timers and notes come from the values. Everybody looks for contacts in the first step.
 
     A queue may be newer than what is kept of its contacts: they follow it here, and what that decides is said in the first
-    step.
+    step. `elsewhere`: units of the agents that contacts of other shards take.
     """
     state = State(now_ms=now_ms, ended=ended)
-    for _ in restoring(state, queues=queues, agents=agents, contacts=contacts):
+    for _ in restoring(state, queues=queues, agents=agents, contacts=contacts, elsewhere=elsewhere):
         pass
     return state
 
 
 def restoring(
-    state: State, *, queues: Sequence[Queue], agents: Sequence[Agent], contacts: Sequence[Contact]
+    state: State,
+    *,
+    queues: Sequence[Queue],
+    agents: Sequence[Agent],
+    contacts: Sequence[Contact],
+    elsewhere: Mapping[str, tuple[int, ...]] = NOWHERE,
 ) -> Iterator[None]:
     """The same slice by slice, so that whoever turns it can do something else in between: the state is whole after the last.
 
@@ -51,6 +59,7 @@ def restoring(
         if number % SLICE == SLICE - 1:
             yield
     for number, agent in enumerate(agents):
+        agent.elsewhere = elsewhere.get(agent.agent_id, ())
         _restore_agent(state, agent)
         if number % SLICE == SLICE - 1:
             yield
@@ -96,5 +105,8 @@ def _restore_contact(state: State, contact: Contact) -> None:
     for offer in contact.offers:
         if offer.expires_ms is not None:
             wake_at(state, contact, offer.expires_ms)
+    for offer in contact.offers if contact.holding is None else [contact.holding]:
+        if offer.unit_numbers and offer.unit_numbers[-1] > state.agents[offer.agent_id].units and not offer.over:
+            offer.over = CUT  # kept by a release that did not write down why
     for until_ms in contact.declined.values():
         wake_at(state, contact, until_ms)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from common.contracts.policies import Fair
-from router.core.values import CHANNEL_UNITS, Agent, Queue
+from router.core.values import CHANNEL_UNITS, EXCEED, INTERRUPT, Agent, Queue
 
 TOKEN = 1_000
 """Tokens are counted in thousandths, so that refilling needs no fractions."""
@@ -48,7 +48,7 @@ def units_of(queue: Queue, channel: str) -> int:
 
 def obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
     """Why the agent has no room for the demand; empty when it has."""
-    if agent.work:
+    if agent.work or agent.elsewhere:
         if not _has_units(agent, demand):
             return "capacity"
         if agent.channel_max and not _below_channel_max(agent, demand.channel):
@@ -106,25 +106,48 @@ def refilled_ms(agent: Agent, queue_id: str, fair: Fair, now_ms: int) -> int:
     return now_ms + -(-missing * fair.window_ms // (fair.offers * TOKEN))
 
 
-def allot(agent: Agent, units: int) -> tuple[int, ...]:
-    """The agent's lowest free unit numbers; beyond its capacity where that is exceeded on purpose."""
-    if not agent.work:
-        return FIRST_UNITS[units]
+def allot(agent: Agent, demand: Demand) -> tuple[tuple[int, ...], str]:
+    """The agent's lowest free unit numbers for the demand, and why they may go beyond its capacity (empty: they do not).
+
+    Raises `AssertionError` where the agent has no room: whoever asks it must have looked.
+    """
+    if not agent.work and not agent.elsewhere and demand.units <= agent.units:
+        return FIRST_UNITS[demand.units], ""
+    over = _why_over(agent, demand)
     taken = {number for _, numbers in agent.work.values() for number in numbers}
+    taken.update(agent.elsewhere)
     numbers: list[int] = []
     number = 0
-    while len(numbers) < units:
+    while len(numbers) < demand.units:
         number += 1
         if number not in taken:
             numbers.append(number)
-    return tuple(numbers)
+    assert over or numbers[-1] <= agent.units, f"{agent.agent_id} has {agent.units} units, not {numbers}"
+    return tuple(numbers), over
 
 
-def _has_units(agent: Agent, demand: Demand) -> bool:
-    used = 0
+def _why_over(agent: Agent, demand: Demand) -> str:
+    """Why the demand may be met beyond the agent's capacity; empty where it fits into it."""
+    if agent.used_units + demand.units <= agent.units:
+        return ""
+    used = _counted(agent, demand)
+    if used + demand.units <= agent.units:
+        return INTERRUPT
+    assert demand.exceed and used <= agent.units, f"{agent.agent_id} has no room for {demand.units} units"
+    return EXCEED
+
+
+def _counted(agent: Agent, demand: Demand) -> int:
+    """Units that the agent has in use and that count against the demand."""
+    used = len(agent.elsewhere)
     for channel, numbers in agent.work.values():
         if channel not in demand.interrupts:
             used += len(numbers)
+    return used
+
+
+def _has_units(agent: Agent, demand: Demand) -> bool:
+    used = _counted(agent, demand)
     if demand.exceed:
         return used <= agent.units
     return agent.units - used >= demand.units

@@ -73,6 +73,7 @@ class State:
     """Everything the core knows. `touched_*` is what changed since the shell last took note of it.
 
     `aged`: queues whose longest wait some policy asks for; `since`: for those, a lazy heap of (in the queue since, contact).
+    `lowered`: the highest capacities that agents had since then and have no more.
     """
 
     now_ms: int = 0
@@ -127,6 +128,7 @@ class State:
     fresh: dict[str, None] = field(default_factory=dict)
     touched_contacts: dict[str, Contact] = field(default_factory=dict)
     touched_agents: dict[str, Agent] = field(default_factory=dict)
+    lowered: dict[str, int] = field(default_factory=dict)
 
 
 def next_due_ms(state: State) -> int | None:

@@ -20,6 +20,11 @@ CHANNEL_UNITS = {
 """Capacity units that a contact takes where its queue says nothing else."""
 
 
+EXCEED, INTERRUPT, CUT = "exceed", "interrupt", "cut"
+"""Why an attempt may take units beyond its agent's capacity: its queue may exceed it, or interrupts what the agent has in hand;
+or the capacity was lowered while it had them."""
+
+
 class ContactState(StrEnum):
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -65,12 +70,15 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Offer(msgspec.Struct, kw_only=True):
-    """One agent may take the contact, or has it. `unit_numbers` are the agent's capacity units that it takes."""
+    """One agent may take the contact, or has it. `unit_numbers` are the agent's capacity units that it takes; `over` says why
+    they may go beyond its capacity, and is empty where they may not.
+    """
 
     attempt: int
     agent_id: str
     unit_numbers: tuple[int, ...]
     expires_ms: int | None = None
+    over: str = ""
 
 
 class Contact(msgspec.Struct, kw_only=True):
@@ -130,7 +138,8 @@ class Agent(msgspec.Struct, kw_only=True):
 
     `routing_state` is `ready` when offers may be made; `idle_since_ms` is when the agent last had nothing to do with
     work: missed offers do not reset it. `work` maps a contact to its channel and the capacity units that it takes;
-    `paused` contacts take none; for the `resuming` one capacity is kept. After `break_due_ms`, `shift_ends_ms` and
+    `paused` contacts take none; for the `resuming` one capacity is kept; `elsewhere` are units that contacts of another shard
+    still take, from before the agent came to a pool of this one. After `break_due_ms`, `shift_ends_ms` and
     `denied_from_ms` nothing may run on; from `premium_from_ms` on work costs a premium; `lapses_ms`:
     when time next takes room away.
     """
@@ -165,8 +174,9 @@ class Agent(msgspec.Struct, kw_only=True):
     paused: list[str] = []
     resuming: str = ""
     told_denial: str = ""
+    elsewhere: tuple[int, ...] = ()
 
     @property
     def used_units(self) -> int:
         """Units that its contacts take; above `units` after capacity was cut or exceeded on purpose."""
-        return sum([len(numbers) for _, numbers in self.work.values()])
+        return sum([len(numbers) for _, numbers in self.work.values()]) + len(self.elsewhere)
