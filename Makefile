@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -73,6 +73,15 @@ test-unit: $(INSTALLED) ## seconds; no socket
 
 test-model: $(INSTALLED) ## properties and state machines
 	@$(BIN)/pytest -q tests/model
+
+test-simulation: $(INSTALLED) ## all four services in virtual time under faults: fixed seeds, and fresh ones for a minute
+	@$(BIN)/pytest -q tests/simulation
+
+simulate-services: $(INSTALLED) ## the same with fresh seeds for MINUTES=30: seeds tried, steps, faults by kind, findings
+	@$(BIN)/python -m tests.simulation.run --seconds $$(( $(or $(MINUTES),30) * 60 ))
+
+replay: $(INSTALLED) ## the history of one seed of the simulation, line by line: make replay SEED=7 (ABOUT=text for some lines)
+	@$(BIN)/python -m tests.simulation.run --seed $(SEED) --about "$(ABOUT)"
 
 test-integration: $(INSTALLED) ## adapters on real PostgreSQL and Kafka (PORCHLIGHT_TEST_BACKEND=env|docker|embedded|auto)
 	@$(BIN)/pytest -q tests/integration

@@ -57,15 +57,22 @@ class UnitUse:
 
 
 class RouterTables:
-    """One database of the router."""
+    """One database of the router. `shards`: those that are used; `on_commit` is told of each batch and its input offsets."""
 
-    def __init__(self, server: MemoryServer) -> None:
+    def __init__(
+        self,
+        server: MemoryServer,
+        *,
+        shards: Sequence[int] = range(SHARDS),
+        on_commit: Callable[[Reign, Batch], None] = lambda _reign, _batch: None,
+    ) -> None:
         self.server = server
+        self.on_commit = on_commit
         self.queues: dict[str, QueueDefined] = {}
         self.skills: set[str] = set()
-        self.leases = {number: LeaseRow() for number in range(SHARDS)}
+        self.leases = {number: LeaseRow() for number in shards}
         self.instances: dict[str, InstanceRow] = {}
-        self.log: dict[int, list[LogLine]] = {number: [] for number in range(SHARDS)}
+        self.log: dict[int, list[LogLine]] = {number: [] for number in shards}
         self.contacts: dict[str, tuple[int, ContactRow]] = {}
         self.agents: dict[tuple[int, str], str] = {}
         self.agent_units: dict[tuple[int, str, int], None] = {}
@@ -123,6 +130,7 @@ def commit_batch(tables: RouterTables, reign: Reign, batch: Batch) -> None:
     lease.offsets = {f"{place.topic}/{place.partition}": at for place, at in reign.offsets.items()}
     lease.published_seq = max(lease.published_seq, reign.published_seq)
     tables.log[reign.shard].extend(batch.log)
+    tables.on_commit(reign, batch)
 
 
 def _write_contacts(tables: RouterTables, transaction: _Transaction, shard: int, batch: Batch) -> None:

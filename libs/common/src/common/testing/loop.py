@@ -20,6 +20,17 @@ CLEARING_ROUNDS_MAX = 200
 """Turns that a crashed process may take to end; one that does not end by then never would."""
 
 
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set does not depend on where it lies in memory."""
+
+    def __init__(self, number: int, coro: Any, **options: Any) -> None:
+        self.number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class Process:
     """What runs together, and dies together. `rate` and `offset_s`: its monotonic clock; `wall_s`: its wall clock's error."""
 
@@ -31,7 +42,7 @@ class Process:
         self.is_alive = True
         self.paused_until_s = 0.0
         self.held: list[asyncio.Handle] = []
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}
 
 
 PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
@@ -45,6 +56,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._random = Random(seed)  # noqa: S311 -- the seed is the point
         self._now_s = 0.0
         self.turns = 0
+        self._tasks_made = 0
         self.on_turn: Callable[[Process], None] | None = None
 
     def time(self) -> float:
@@ -61,11 +73,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self, coro: Coroutine[Any, Any, Result], *, name: str | None = None, context: Any = None
     ) -> "asyncio.Task[Result]":
         """As asyncio does; a process knows its tasks."""
-        task = super().create_task(coro, name=name, context=context)
+        self._tasks_made += 1
+        task = _Task(self._tasks_made, coro, loop=self, name=name, context=context)
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is not None:
-            process.tasks.add(task)
-            task.add_done_callback(process.tasks.discard)
+            process.tasks[task] = None
+            task.add_done_callback(process.tasks.pop)
         return task
 
     def pause(self, process: Process, seconds: float) -> None:
