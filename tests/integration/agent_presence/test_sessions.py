@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from agent_presence.adapters.sessions import PostgresSessions
-from agent_presence.domain import Command, Kept
+from agent_presence.domain import TELL_AGAIN_MS, Command, Kept
+from common.contracts.policies import Need
 from common.runtime.clock import SystemClock
 from common.runtime.database import Pool, borrowed, open_pool
 from common.runtime.failures import Retryable
@@ -123,6 +125,45 @@ async def test_a_command_id_belongs_to_one_command(pool: Pool) -> None:
     kept = [await table.keep([command(verb="decline")]), await table.keep([command(attempt=2)])]
 
     assert [one[0][0] for one in kept] == [Kept.REUSED, Kept.REUSED]
+
+
+async def test_a_transfer_elsewhere_is_another_command(pool: Pool) -> None:
+    table = sessions(pool)
+    await table.sign_in("ann", "available")
+    there = replace(command(verb="transfer"), to_queue="q", need=Need(skill="billing", min_level=5))
+    await table.keep([there])
+
+    again = await table.keep([there])
+    others = [
+        await table.keep([one])
+        for one in (replace(there, to_queue="r"), replace(there, to_agent="bob"), replace(there, need=None))
+    ]
+    await pool.execute("UPDATE command SET target = NULL")  # as a release kept it that did not write it down
+    before = await table.keep([replace(there, to_queue="r")])
+
+    assert [one[0][0] for one in (again, *others, before)] == [
+        Kept.REPEATED,
+        Kept.REUSED,
+        Kept.REUSED,
+        Kept.REUSED,
+        Kept.REPEATED,
+    ]
+
+
+async def test_a_repeated_command_that_was_never_answered_is_told_again(pool: Pool) -> None:
+    table = sessions(pool)
+    await table.sign_in("ann", "available")
+    await table.keep([command()])
+
+    await table.keep([replace(command(), issued_at_ms=TELL_AGAIN_MS)])
+    soon = (await facts(pool)).count("offer.accept_requested")
+    await table.keep([replace(command(), issued_at_ms=1 + TELL_AGAIN_MS)])
+    late = (await facts(pool)).count("offer.accept_requested")
+    await pool.execute("UPDATE command SET outcome = 'done'")
+    await table.keep([replace(command(), issued_at_ms=2 + TELL_AGAIN_MS)])
+
+    assert (soon, late) == (1, 2)
+    assert (await facts(pool)).count("offer.accept_requested") == 2
 
 
 async def test_a_command_of_a_session_that_is_over_is_not_kept(pool: Pool) -> None:

@@ -94,8 +94,19 @@ async def test_an_answer_reaches_who_asked_and_the_first_one_counts() -> None:
     fold(inboxes, refused, seq=3)
 
     assert await asyncio.wait_for(future, 1) == "done"
-    inboxes.stop_expecting("ann", "k")
+    inboxes.stop_expecting("ann", "k", future)
     assert await inboxes.expect_answer("ann", "k") == "done"
+
+
+async def test_a_request_and_its_retry_both_hear_the_answer_though_the_first_stopped_waiting() -> None:
+    inboxes = Inboxes()
+    first, retry = inboxes.expect_answer("ann", "k"), inboxes.expect_answer("ann", "k")
+
+    inboxes.stop_expecting("ann", "k", first)
+    fold(inboxes, offer(), routing.OfferAccepted(**ABOUT, command_id="k"))
+
+    assert await asyncio.wait_for(retry, 1) == "done"
+    assert not first.done()
 
 
 def test_versions_grow_with_the_log() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from router.core import State, inputs, outputs, step
 from router.core.invariants import check
-from router.core.state import next_due_ms
+from router.core.state import ENDED_REMEMBERED_MS, FORGET_MASK, next_due_ms, remember_ended
 from tests.support.builders import arrived, asked, queue, seen
 
 
@@ -262,6 +262,28 @@ def test_an_agent_who_comes_back_in_time_goes_on() -> None:
     _, decided = play(seen(session_no=2, seq=3), state=state, now_ms=10_000)
 
     assert kinds(decided) == ["LinkWasRestored"]
+    assert decided[0].state == "assigned"
+
+
+def test_a_paused_contact_is_paused_again_when_its_agent_comes_back() -> None:
+    state, _ = play(seen(), arrived(), asked("accept"), asked("pause"))
+    play(seen(seq=2, presence="offline", link_lost=True), state=state)
+
+    _, decided = play(seen(session_no=2, seq=3), state=state, now_ms=10_000)
+
+    assert [one.state for one in decided if isinstance(one, outputs.LinkWasRestored)] == ["paused"]
+
+
+def test_memory_of_what_ended_shrinks_after_a_peak() -> None:
+    state = State()
+    for number in range(50_000):
+        remember_ended(state, f"c{number}", 0)
+
+    for number in range(1_000):
+        remember_ended(state, f"d{number}", ENDED_REMEMBERED_MS + number)
+
+    assert len(state.ended) <= 1_000 + FORGET_MASK
+    assert "d0" in state.ended
 
 
 def test_an_agent_who_does_not_come_back_loses_the_contact_with_its_age_kept() -> None:

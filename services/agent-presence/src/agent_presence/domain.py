@@ -11,6 +11,8 @@ from common.contracts.policies import Need
 
 Verb = Literal["accept", "decline", "respond", "pause", "resume", "transfer", "complete", "end_wrap_up"]
 DONE = "done"
+TELL_AGAIN_MS = 5_000
+"""A repeated command whose first telling the router has not answered for so long is told again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,13 @@ def outcome_of(fact: msgspec.Struct) -> tuple[str, str, str] | None:
         return fact.agent_id, fact.command_id, fact.reason
     command_id = getattr(fact, "command_id", "")
     return (getattr(fact, "agent_id", ""), command_id, DONE) if command_id else None
+
+
+def target_of(command: Command) -> str:
+    """Where the command goes, for comparing: the same target, the same text; empty where a command has none."""
+    if command.verb != "transfer":
+        return ""
+    return msgspec.json.encode([command.to_queue, command.to_agent, command.need], order="deterministic").decode()
 
 
 _COMMAND_FACTS: dict[Verb, type[agents.AgentCommand]] = {

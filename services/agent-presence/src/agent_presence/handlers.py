@@ -115,11 +115,11 @@ class Commands:
                 return Answered(kept=kept, outcome=outcome)
             try:
                 async with asyncio.timeout(self._answer_wait_s):
-                    return Answered(kept=kept, outcome=await asyncio.shield(future))
+                    return Answered(kept=kept, outcome=await future)
             except TimeoutError:
                 return Answered(kept=kept, outcome=None)
         finally:
-            self._inboxes.stop_expecting(command.agent_id, command.command_id)
+            self._inboxes.stop_expecting(command.agent_id, command.command_id, future)
 
     async def _keep_all(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None]]:
         kept = await self._sessions.keep(commands)

@@ -27,7 +27,7 @@ class Inboxes:
         self._read: dict[int, int] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._answers: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Future[str]] = {}
+        self._asking: dict[tuple[str, str], list[asyncio.Future[str]]] = {}
 
     def load(self, items: Iterable[Item], standings: Iterable[Standing], read: Mapping[int, int]) -> None:
         """Start from what is stored. `read`: by shard, up to where the log is in it."""
@@ -98,27 +98,32 @@ class Inboxes:
         self._changed.clear()
 
     def expect_answer(self, agent_id: str, command_id: str) -> "asyncio.Future[str]":
-        """A future of the router's answer; ask before the command can reach the router."""
+        """A future of the router's answer; ask before the command can reach the router.
+
+        Every caller has its own: a request and its retry wait side by side, and the end of one is not the other's.
+        """
         key = (agent_id, command_id)
-        future = self._asking.get(key)
-        if future is None:
-            future = self._asking[key] = asyncio.get_running_loop().create_future()
-            if key in self._answers:
-                future.set_result(self._answers[key])
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        if key in self._answers:
+            future.set_result(self._answers[key])
+        self._asking.setdefault(key, []).append(future)
         return future
 
-    def stop_expecting(self, agent_id: str, command_id: str) -> None:
-        """Nobody waits for this answer any more."""
-        self._asking.pop((agent_id, command_id), None)
+    def stop_expecting(self, agent_id: str, command_id: str, future: "asyncio.Future[str]") -> None:
+        """The caller does not wait for this answer any more."""
+        waiting = self._asking[agent_id, command_id]
+        waiting.remove(future)
+        if not waiting:
+            del self._asking[agent_id, command_id]
 
     def _answer(self, agent_id: str, command_id: str, outcome: str) -> None:
         key = (agent_id, command_id)
         self._answers.setdefault(key, outcome)  # the first answer counts: a repetition is refused as done
         if len(self._answers) > ANSWERS_MAX:
             self._answers.popitem(last=False)
-        future = self._asking.get(key)
-        if future is not None and not future.done():
-            future.set_result(outcome)
+        for future in self._asking.get(key, ()):
+            if not future.done():
+                future.set_result(self._answers[key])
 
     def _put(self, item: Item) -> None:
         self._items[item.contact_id, item.agent_id] = item

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent_presence.domain import Command, Item, Kept, Profile, Session, Standing, command_fact, picture
+from agent_presence.domain import (
+    TELL_AGAIN_MS,
+    Command,
+    Item,
+    Kept,
+    Profile,
+    Session,
+    Standing,
+    command_fact,
+    picture,
+    target_of,
+)
 from common.contracts import agents
 from common.contracts.config import SkillDefined
 from common.contracts.topics import AGENTS, CONFIG, shard_of
@@ -158,7 +169,11 @@ class MemorySessions:
         if known is not None:
             first = known.command
             same = (first.verb, first.contact_id, first.attempt) == (command.verb, command.contact_id, command.attempt)
-            return (Kept.REPEATED, known.outcome) if same else (Kept.REUSED, None)
+            if not same or target_of(first) != target_of(command):
+                return Kept.REUSED, None
+            if known.outcome is None and command.issued_at_ms - first.issued_at_ms >= TELL_AGAIN_MS:
+                self._tables.outbox.add([_row_of(command)])
+            return Kept.REPEATED, known.outcome
         if self._tables.live(command.agent_id, command.session_no) is None:
             return Kept.SESSION_OVER, None
         self._tables.commands[key] = CommandRow(command=command)

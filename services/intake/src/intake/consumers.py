@@ -27,6 +27,8 @@ def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | No
     state = STATE_AFTER[type(fact)]
     if getattr(fact, "still_out", 0):
         state = "offered"
+    elif isinstance(fact, routing.LinkRestored):
+        state = fact.state
     elif isinstance(fact, routing.CallbackArranged) and fact.due_ms is not None:
         state = "scheduled"
     attempt = getattr(fact, "attempt", before[2] if before else 0)

@@ -90,7 +90,7 @@ STATE_AFTER: dict[type[object], str] = {
     routing.OfferTimedOut: "queued",
     routing.OfferRescinded: "queued",
     routing.LinkLost: "link_lost",
-    routing.LinkRestored: "assigned",
+    routing.LinkRestored: "assigned",  # or what the fact says
     routing.ContactRequeued: "queued",
     routing.WrapUpStarted: "wrap_up",
     routing.ContactCompleted: "completed",

@@ -172,10 +172,11 @@ class LinkLost(RoutingFactBase, frozen=True, kw_only=True, tag="contact.link_los
 
 
 class LinkRestored(RoutingFactBase, frozen=True, kw_only=True, tag="contact.link_restored"):
-    """The agent came back in time and goes on with the contact."""
+    """The agent came back in time and has the contact as before: `assigned`, or `paused`."""
 
     attempt: int
     agent_id: str
+    state: Literal["assigned", "paused"] = "assigned"
 
 
 class ContactRequeued(RoutingFactBase, frozen=True, kw_only=True, tag="contact.requeued"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
-from agent_presence.domain import Command, Kept, Session, command_fact, picture
+from agent_presence.domain import TELL_AGAIN_MS, Command, Kept, Session, command_fact, picture, target_of
 from common.contracts import agents
 from common.contracts.topics import AGENTS, shard_of
 from common.runtime.clock import Clock
@@ -53,10 +53,10 @@ UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second'
 """
 KEEP = """
 WITH given AS (
-  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bigint[])
-    AS t(agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bigint[], $16::text[])
+    AS t(agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms, target)
 ), fresh AS (
-  INSERT INTO command (agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms)
+  INSERT INTO command (agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms, target)
   SELECT g.* FROM given g JOIN session s ON s.agent_id = g.agent_id AND s.session_no = g.session_no
      AND s.ended_at IS NULL ORDER BY g.agent_id, g.command_id
   ON CONFLICT DO NOTHING RETURNING agent_id, command_id
@@ -70,7 +70,7 @@ WITH given AS (
 SELECT agent_id, command_id FROM fresh
 """
 KNOWN = """
-SELECT c.agent_id, c.command_id, c.verb, c.contact_id, c.attempt, c.outcome FROM command c
+SELECT c.agent_id, c.command_id, c.verb, c.contact_id, c.attempt, c.target, c.outcome, c.issued_at_ms FROM command c
   JOIN unnest($1::text[], $2::text[]) AS asked(agent_id, command_id)
     ON asked.agent_id = c.agent_id AND asked.command_id = c.command_id
 """
@@ -164,7 +164,10 @@ class PostgresSessions:
         return str(found)
 
     async def keep(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None, OutboxRow]]:
-        """Keep commands in one statement: what became of each, its outcome if known, and its outbox row."""
+        """Keep commands in one statement: what became of each, its outcome if known, and its outbox row.
+
+        One that is repeated and has had no answer for `TELL_AGAIN_MS` is told to the router again, which does it once.
+        """
         rows = [self._command_row(command) for command in commands]
         given = [
             [getattr(command, name) for command in commands]
@@ -179,14 +182,22 @@ class PostgresSessions:
             )
         ]
         async with borrowed(self._pool) as connection:
-            fresh = {
-                (row["agent_id"], row["command_id"]) for row in await connection.fetch(KEEP, *given, *columns(rows))
-            }
+            targets = [target_of(command) for command in commands]
+            found = await connection.fetch(KEEP, *given, *columns(rows), targets)
+            fresh = {(row["agent_id"], row["command_id"]) for row in found}
             known: dict[tuple[str, str], asyncpg.Record] = {}
             if len(fresh) < len(commands):
                 found = await connection.fetch(KNOWN, given[0], given[1])
                 known = {(row["agent_id"], row["command_id"]): row for row in found}
-        return [(*_kept(command, fresh, known), row) for command, row in zip(commands, rows, strict=True)]
+            kept = [(*_kept(command, fresh, known), row) for command, row in zip(commands, rows, strict=True)]
+            late = [
+                row
+                for command, (what, outcome, row) in zip(commands, kept, strict=True)
+                if what is Kept.REPEATED and outcome is None and _is_late(command, known)
+            ]
+            if late:
+                await insert(connection, late)
+        return kept
 
     def _ended(self, found: asyncpg.Record, reason: agents.SessionEnd) -> OutboxRow:
         fields = picture(_session(dict(found)), at_ms=self._clock.now_ms())
@@ -219,7 +230,13 @@ def _kept(
         command.contact_id,
         command.attempt,
     )
+    same = same and row["target"] in (None, target_of(command))
     return (Kept.REPEATED, row["outcome"]) if same else (Kept.REUSED, None)
+
+
+def _is_late(command: Command, known: dict[tuple[str, str], asyncpg.Record]) -> bool:
+    first_ms = known[command.agent_id, command.command_id]["issued_at_ms"]
+    return command.issued_at_ms - int(first_ms) >= TELL_AGAIN_MS
 
 
 def _session(row: dict[str, object]) -> Session:

@@ -138,4 +138,5 @@ def _consequence(
     elif not gone and contact.state is ContactState.LINK_LOST:
         contact.due_ms = None
         back = ContactState.ASSIGNED if contact.contact_id in agent.work else ContactState.PAUSED
-        move(state, contact, outputs.LinkWasRestored(**attempted(contact, contact.holding)), decided, to=back)
+        restored = outputs.LinkWasRestored(**attempted(contact, contact.holding), state=back.value)
+        move(state, contact, restored, decided, to=back)

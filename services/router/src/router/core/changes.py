@@ -35,8 +35,23 @@ def move(
 def release(
     state: State, contact: Contact, offer: Offer, output: AttemptDecision, decided: list[Output], *, worked: bool
 ) -> None:
-    """The attempt is over: free the agent's units. Work resets the idle clock, a missed offer does not."""
+    """The attempt is over: free the agent's units. Work resets the idle clock, a missed offer does not.
+
+    A resume that was not granted yet is answered: nothing is left to go on with.
+    """
     agent = state.agents[offer.agent_id]
+    if contact.holding is offer and contact.resume_command:
+        decided.append(
+            outputs.Refused(
+                command_id=contact.resume_command,
+                agent_id=agent.agent_id,
+                pool=contact.pool,
+                contact_id=contact.contact_id,
+                attempt=offer.attempt,
+                reason="already_done",
+            )
+        )
+        contact.resume_command = ""
     if agent.work.pop(contact.contact_id, None) is None:
         agent.paused.remove(contact.contact_id)
         if agent.resuming == contact.contact_id:
@@ -149,7 +164,7 @@ def move_to(state: State, contact: Contact, queue_id: str, reason: str, decided:
         reason=reason,
     )
     move(state, contact, moved, decided)
-    contact.transfers += 1
+    contact.moves += 1
     enter_queue(state, contact, queue_id, decided)
 
 

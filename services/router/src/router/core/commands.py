@@ -3,7 +3,7 @@
 from router.core import inputs, outputs
 from router.core.binding import bind_to_queue
 from router.core.changes import attempted, complete, enter_queue, finish_conversation, move, release, touch_agent
-from router.core.contacts import accept, decline
+from router.core.contacts import accept, decline, give_up_resuming
 from router.core.needs import both
 from router.core.outputs import Output
 from router.core.room import allot, demand_of, obstacle
@@ -65,8 +65,19 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
 
 
 def _is_repeated(contact: Contact, asked: inputs.AgentAsked) -> bool:
-    known = asked.command_id
-    return known == contact.accept_command or known == contact.complete_command or known == contact.resume_command
+    """Whether the agent who holds the contact repeats what was done. Ids are each agent's own: two may choose the same."""
+    holding = contact.holding
+    if holding is None or (holding.agent_id, holding.attempt) != (asked.agent_id, asked.attempt):
+        return False
+    match asked.verb:
+        case "accept":
+            return asked.command_id == contact.accept_command
+        case "complete":
+            return asked.command_id == contact.complete_command
+        case "resume":
+            return asked.command_id == contact.resume_command
+        case _:
+            return False
 
 
 def _offer_of(contact: Contact, asked: inputs.AgentAsked) -> Offer | None:
@@ -117,8 +128,13 @@ def _pause(state: State, contact: Contact, offer: Offer, command_id: str, decide
 
 
 def _resume(state: State, contact: Contact, offer: Offer, command_id: str, decided: list[Output]) -> None:
-    """Go on at once if there is room; else the agent's next capacity is kept for it, for a bounded time."""
+    """Go on at once if there is room; else the agent's next capacity is kept for it, for a bounded time.
+
+    It is kept for one contact at a time: a newer wish takes the place of one that is not granted yet, which is refused.
+    """
     agent = state.agents[offer.agent_id]
+    if agent.resuming:
+        give_up_resuming(state, state.contacts[agent.resuming], decided)
     contact.resume_command = command_id
     agent.resuming = contact.contact_id
     if try_resuming(state, contact, decided):

@@ -337,7 +337,9 @@ def give_up_resuming(state: State, contact: Contact, decided: list[Output]) -> N
             reason="no_capacity",
         )
     )
-    contact.due_ms, contact.resume_command, agent.resuming = None, "", ""
+    contact.due_ms, contact.resume_command = None, ""
+    if agent.resuming == contact.contact_id:
+        agent.resuming = ""
     state.touched_contacts[contact.contact_id] = contact
     touch_agent(state, agent)
 

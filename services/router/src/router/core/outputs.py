@@ -126,7 +126,9 @@ class LinkWasLost(AttemptDecision, frozen=True, kw_only=True):
 
 
 class LinkWasRestored(AttemptDecision, frozen=True, kw_only=True):
-    pass
+    """`state`: what it is again, assigned or paused."""
+
+    state: str
 
 
 class Requeued(AttemptDecision, frozen=True, kw_only=True):

@@ -145,7 +145,7 @@ def _is_standing(when: Condition) -> bool:
 
 def _overflow(state: State, contact: Contact, decided: list[Output], *, entering: bool) -> None:
     queue = state.queues[contact.queue_id]
-    if contact.transfers < MOVES_MAX:
+    if contact.moves < MOVES_MAX:
         for rule in queue.policy.overflow:
             if (entering or _is_standing(rule.when)) and holds(state, rule.when, queue, contact):
                 _act(state, contact, rule, decided)

@@ -7,6 +7,7 @@ while it still tells the truth, so a change never searches.
 
 from dataclasses import dataclass, field
 from heapq import heappush
+from itertools import islice
 
 from common.contracts.policies import Need
 from router.core.needs import Traits
@@ -19,6 +20,8 @@ ENDED_REMEMBERED_MAX = 100_000
 """Ended contacts that are remembered so that a repeated submission is ignored; older ones are looked up by the shell."""
 FORGET_MASK = 127
 """Old ones are looked for once in so many ends (plus one), which is a power of two."""
+FORGET_MAX = 10_000
+"""So many old ones are forgotten at one go: memory shrinks after a peak, and no step takes longer than a millisecond."""
 HEAP_SLACK = 4
 """A lazy heap with this many times more entries than true ones is built anew."""
 
@@ -145,11 +148,16 @@ def remember_ended(state: State, contact_id: str, now_ms: int) -> None:
     """The contact is no longer live, but a repetition of it must still be known."""
     ended = state.ended
     ended[contact_id] = now_ms
-    while not len(ended) & FORGET_MASK:
-        oldest = next(iter(ended))
-        if len(ended) <= ENDED_REMEMBERED_MAX and ended[oldest] > now_ms - ENDED_REMEMBERED_MS:
-            return
-        del ended[oldest]
+    if len(ended) & FORGET_MASK:
+        return
+    too_many = len(ended) - ENDED_REMEMBERED_MAX
+    old = []
+    for number, (known, at_ms) in enumerate(islice(ended.items(), FORGET_MAX)):
+        if number >= too_many and at_ms > now_ms - ENDED_REMEMBERED_MS:
+            break
+        old.append(known)
+    for known in old:
+        del ended[known]
 
 
 def free_number(numbers: list[int], used: int) -> int:
