@@ -80,7 +80,12 @@ class Naive:
         assert contact["state"] == "queued", "offered while it was not waiting"
         assert one.attempt == contact["attempt"] + 1
         assert self.may(one.agent_id, contact, now_ms), "offered to somebody who may not have it"
-        idle = {name: (agent["idle"], name) for name, agent in self.agent.items() if self.may(name, contact, now_ms)}
+        hands = {name: sum(c["agent"] == name for c in self.contact.values()) for name in self.agent}
+        idle = {
+            name: (hands[name], agent["idle"], name)
+            for name, agent in self.agent.items()
+            if self.may(name, contact, now_ms)
+        }
         assert min(idle, key=lambda name: idle[name]) == one.agent_id, "not the longest idle"
         before = [c for c in self.contact.values() if c["state"] == "queued" and c["order"] < contact["order"]]
         assert not [c["id"] for c in before if self.may(one.agent_id, c, now_ms)], "an earlier contact was passed over"

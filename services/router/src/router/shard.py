@@ -109,7 +109,6 @@ class Shard:
 
     def forecast(self, contact_id: str) -> Told | None:
         """The wait estimate of a contact; None when it does not wait."""
-        self._state.now_ms = self._clock.now_ms()
         return self._forecasts.of(self._state, contact_id)
 
     async def _catch_up(self) -> None:

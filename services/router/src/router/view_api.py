@@ -31,7 +31,10 @@ class WaitOut(BaseModel):
 
 
 class NowOut(BaseModel):
-    """How a live contact stands: `agents` are pairs of agent and what keeps it from being asked, nearest first."""
+    """How a live contact stands: `agents` are pairs of agent and what keeps it from being asked, nearest first.
+
+    `need` is written as in a queue's policy; `unknown_agents` are those it asks for by name whom the router has never seen.
+    """
 
     queue: str
     state: str
@@ -40,7 +43,8 @@ class NowOut(BaseModel):
     priority: int
     step: int | None
     steps: int
-    need: str
+    need: dict[str, Any]
+    unknown_agents: list[str]
     agents: list[tuple[str, str]]
     reasons: dict[str, int]
 

@@ -85,7 +85,8 @@ class Sticky(Part, frozen=True, kw_only=True):
 
 
 class Choice(Part, frozen=True, kw_only=True):
-    """Which of several able agents is asked. Ties go to the longest idle, then to the smaller id.
+    """Which of several able agents is asked. `longest_idle`: who has less in hand first, then who has been idle longest; ties
+    of the others go to that agent too, then to the smaller id.
 
     `best_fit` adds up the agent's skill levels times `weights`; `scorer` names a function of the router's installation
     that has `budget_ms` to give scores, else the longest idle is asked.
@@ -121,8 +122,8 @@ class Offers(Part, frozen=True, kw_only=True):
     """How contacts are offered. `parallel`: agents asked at a time, the first accept wins. `timeouts_ms`: by channel, instead
     of the queue's timeout. `strikes`: unanswered offers in a row after which an agent counts as not responding.
     `auto_accept`: no question is asked. `first_response_ms`: an agent who accepted and did not respond for so long loses the
-    contact (0: not watched). `decline_memory_ms`: for so long a contact is not offered again to who declined it, unless
-    nobody else who is signed in could serve it.
+    contact (0: not watched). `decline_memory_ms`: for so long a contact is not offered again to who declined it, passed it on
+    or did not respond, unless nobody else who is signed in could serve it.
     """
 
     parallel: int = 1

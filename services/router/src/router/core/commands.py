@@ -3,7 +3,7 @@
 from router.core import inputs, outputs
 from router.core.binding import bind_to_queue
 from router.core.changes import attempted, complete, enter_queue, finish_conversation, move, release, touch_agent
-from router.core.contacts import accept, decline, give_up_resuming
+from router.core.contacts import accept, decline, give_up_resuming, set_aside, shorten_aside
 from router.core.needs import both
 from router.core.outputs import Output
 from router.core.room import allot, demand_of, obstacle
@@ -197,10 +197,10 @@ def _transfer(state: State, contact: Contact, offer: Offer, asked: inputs.AgentA
     if asked.need is not None:
         contact.need = both(contact.need, asked.need) if not asked.to_queue else asked.need
     queue = state.queues[contact.queue_id]
-    contact.declined[offer.agent_id] = state.now_ms + queue.policy.offers.decline_memory_ms
-    wake_at(state, contact, contact.declined[offer.agent_id])
+    set_aside(state, contact, offer.agent_id, queue.policy.offers.decline_memory_ms, why="passed_on")
     passed = outputs.Transferred(
         **attempted(contact, offer), command_id=asked.command_id, from_queue=from_queue, to_agent=asked.to_agent
     )
     release(state, contact, offer, passed, decided, worked=True)
     enter_queue(state, contact, contact.queue_id, decided)
+    shorten_aside(state, contact, offer.agent_id)

@@ -28,7 +28,7 @@ from router.core.values import DECLINES_REMEMBERED_MAX, Agent, Contact, ContactS
 from router.core.waiting import put_waiting, score_now, take_waiting, wake_at
 
 SOLE_DECLINE_MS = 5_000
-"""An agent who declined and is the only one who could serve the contact is asked again after this short while."""
+"""An agent who let the contact go and is the only one who could serve it is asked again after this short while."""
 
 
 def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> None:
@@ -230,16 +230,30 @@ def decline(state: State, contact: Contact, declined: Offer, command_id: str, de
     remember = state.queues[contact.queue_id].policy.offers.decline_memory_ms
     set_aside(state, contact, declined.agent_id, remember)
     release(state, contact, declined, no, decided, worked=False)
-    if contact.state is ContactState.QUEUED and is_sole_able(state, contact, declined.agent_id):
-        set_aside(state, contact, declined.agent_id, min(remember, SOLE_DECLINE_MS))
+    if contact.state is ContactState.QUEUED:
+        shorten_aside(state, contact, declined.agent_id)
 
 
-def set_aside(state: State, contact: Contact, agent_id: str, for_ms: int) -> None:
-    """For so long the contact is not offered to the agent."""
+def set_aside(state: State, contact: Contact, agent_id: str, for_ms: int, *, why: str = "") -> None:
+    """For so long the contact is not offered to the agent. `why`: where the agent did not decline it."""
     if len(contact.declined) >= DECLINES_REMEMBERED_MAX and agent_id not in contact.declined:
-        del contact.declined[next(iter(contact.declined))]
+        oldest = next(iter(contact.declined))
+        del contact.declined[oldest]
+        contact.aside.pop(oldest, None)
     contact.declined[agent_id] = state.now_ms + for_ms
+    if why:
+        contact.aside[agent_id] = why
+    else:
+        contact.aside.pop(agent_id, None)
     wake_at(state, contact, state.now_ms + for_ms)
+
+
+def shorten_aside(state: State, contact: Contact, agent_id: str) -> None:
+    """The contact waits now: nobody else who is signed in could serve it, so it does not wait beside the agent for long."""
+    soon_ms = state.now_ms + SOLE_DECLINE_MS
+    if contact.declined[agent_id] > soon_ms and is_sole_able(state, contact, agent_id):
+        contact.declined[agent_id] = soon_ms
+        wake_at(state, contact, soon_ms)
 
 
 def run_out(state: State, contact_id: str, decided: list[Output]) -> None:
@@ -251,6 +265,7 @@ def run_out(state: State, contact_id: str, decided: list[Output]) -> None:
     over = [agent_id for agent_id, until_ms in contact.declined.items() if until_ms <= now_ms]
     for agent_id in over:
         del contact.declined[agent_id]
+        contact.aside.pop(agent_id, None)
     if contact.state is ContactState.QUEUED:
         _ripen(state, contact, decided)
     elif contact.state is ContactState.OFFERED:
@@ -317,8 +332,10 @@ def _end_state(state: State, contact: Contact, decided: list[Output]) -> None:
         case ContactState.ASSIGNED:
             assert contact.holding is not None, contact
             memory_ms = state.queues[contact.queue_id].policy.offers.decline_memory_ms
-            set_aside(state, contact, contact.holding.agent_id, memory_ms)
+            agent_id = contact.holding.agent_id
+            set_aside(state, contact, agent_id, memory_ms, why="no_first_response")
             requeue(state, contact, "no_first_response", decided)
+            shorten_aside(state, contact, agent_id)
         case ContactState.PAUSED:
             give_up_resuming(state, contact, decided)
 

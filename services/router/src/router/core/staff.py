@@ -11,6 +11,8 @@ from router.core.values import Agent
 
 NAMED_MAX = 50_000
 """Names that contacts ask for and that are remembered; beyond it only those that some group asks for still are."""
+IN_HAND, PREMIUM = 1 << 44, 1 << 60
+"""In the order of the longest idle: who has less in hand comes first, whatever the times, and premium hours come last."""
 EMPTY_PROFILES_MAX = 256
 """Profiles without a member that are kept; beyond it all of them go."""
 
@@ -56,9 +58,9 @@ def place_agent(state: State, agent: Agent) -> None:
             _leave(state, before[0], before[1])
         return
     profile = state.profile_of[agent.agent_id]
-    idle = agent.idle_since_ms
+    idle = agent.idle_since_ms + len(agent.work) * IN_HAND
     if agent.premium_from_ms is not None and state.now_ms >= agent.premium_from_ms:
-        idle += 1 << 60  # whoever costs a premium is asked last
+        idle += PREMIUM  # whoever costs a premium is asked last
     ranks = (idle, agent.turn, agent.used_units * 1_000 // agent.units if agent.work else 0)
     if before is not None:
         if before[0] is profile and before[1] == room and before[3] == ranks:

@@ -87,7 +87,8 @@ class Contact(msgspec.Struct, kw_only=True):
     `routing_age_at_ms` is kept on requeue and transfer; `queued_at_ms` is when it came to this queue; `units` is what it
     takes, or will take; `steps` is its plan of timed needs and `step` where it is in it; `queue_version` is the version of
     the queue under which the plan was made (0: not known); `offers` are out, `holding` was accepted; `due_ms` is when the present
-    state runs out, if it does; `declined` maps an agent to the time until which that agent is not asked again;
+    state runs out, if it does; `declined` maps an agent to the time until which that agent is not asked again,
+    and `aside` says why where it was not a decline;
     `transfers` are those of agents, `moves` those of queues that overflow.
     """
 
@@ -110,6 +111,7 @@ class Contact(msgspec.Struct, kw_only=True):
     complete_command: str = ""
     answered_at_ms: int = 0
     declined: dict[str, int] = {}
+    aside: dict[str, str] = {}
     steps: tuple[Step, ...] = ()
     step: int = 0
     step_ends_ms: int | None = None
