@@ -3,13 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
+from common.contracts.contacts import CallbackRequested
+from common.contracts.routing import CallbackArranged
+from common.runtime.bus import Incoming
 from common.runtime.clock import new_id
 from common.runtime.failures import Retryable
+from common.runtime.outbox import OutboxRow
 from common.testing.clock import ManualClock
-from intake.adapters.projections import PostgresRepeats
-from intake.domain import Receipt, Refused
+from intake.adapters.contacts import PostgresContacts
+from intake.adapters.projections import PostgresProjections, PostgresRepeats
+from intake.consumers import apply
+from intake.domain import Receipt, Refusal, Refused
 from intake.handlers import Reconciler
 from tests.integration.conftest import Place
 from tests.support.world import World, new_contact, opened
@@ -122,6 +129,41 @@ async def test_a_cancellation_that_ended_nothing_is_repeated(world: World) -> No
     assert second is None
     assert isinstance(stranger, Refused) and stranger.reason == "not_found"
     assert (repeated, kinds) == (1, [("contact.cancel_requested", "the-correlation")])
+
+
+async def test_a_wish_for_a_callback_is_repeated_as_it_was_until_the_router_granted_it(world: World) -> None:
+    contact_id = await world.post()
+    clock = ManualClock(world.clock.now_ms())
+    wished_ms = clock.now_ms()
+    contacts = PostgresContacts(world.pool)
+    about = {"contact_id": contact_id, "client_id": "world"}
+    first = await contacts.call_back(**about, not_before_ms=wished_ms + 8_000, at_ms=wished_ms)
+    last = await contacts.call_back(**about, not_before_ms=wished_ms + 9_000, at_ms=wished_ms)
+    reconciler = Reconciler(repeats=PostgresRepeats(world.pool), clock=clock, after_ms=3_000)
+    async with world.pool.acquire() as connection:
+        await connection.execute("UPDATE contact SET state = 'queued'")
+        await connection.execute("DELETE FROM outbox")
+        clock.advance(3_002)
+        repeated = await reconciler.reconcile()
+        told = [
+            msgspec.json.decode(row["value"], type=CallbackRequested)
+            for row in await connection.fetch("DELETE FROM outbox RETURNING value")
+        ]
+        async with connection.transaction():
+            granted = {"pool": "p", "queue": "q", "at_ms": 1, "actor": "customer", "due_ms": None}
+            fact = CallbackArranged(contact_id=contact_id, requested_at_ms=told[0].requested_at_ms, **granted)
+            record = Incoming(topic="routing.v1", partition=0, offset=0, headers=(), value=b"", fact=fact)
+            await apply(PostgresProjections(connection), [record])
+        clock.advance(3_002)
+        after = await reconciler.reconcile()
+        await connection.execute("UPDATE contact SET state = 'assigned', callback_granted_ms = 0")
+        with_agent = await reconciler.reconcile()
+    refused = await contacts.call_back(**about, not_before_ms=None, at_ms=clock.now_ms())
+
+    assert isinstance(first, OutboxRow) and isinstance(last, OutboxRow)
+    assert (repeated, after, with_agent) == (1, 0, 0)
+    assert [(one.requested_at_ms, one.not_before_ms) for one in told] == [(wished_ms + 1, wished_ms + 9_000)]
+    assert isinstance(refused, Refused) and refused.reason is Refusal.WITH_AGENT
 
 
 async def test_with_the_database_away_nothing_is_promised(world: World) -> None:

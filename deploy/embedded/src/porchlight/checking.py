@@ -24,7 +24,7 @@ AFTER = {  # fact type: (states before, state after); what comes after an offer 
     "contact.queued": ((None, "scheduled"), "queued"),
     "contact.moved": (("queued",), "queued"),
     "contact.escalated": (("queued",), "queued"),
-    "contact.callback_arranged": (("queued",), "queued"),
+    "contact.callback_arranged": (("queued", "scheduled"), "queued"),
     "step.joined": ((None, "queued", "scheduled"), "queued"),
     "step.expired": (("queued",), "queued"),
     "step.skipped": (("queued",), "queued"),

@@ -17,6 +17,7 @@ from agent_presence.errors import (
     COMMAND_REUSED,
     NO_CAPACITY,
     NO_SUCH_TARGET,
+    NOBODY_THERE,
     NOT_AN_AGENT,
     OFFER_OVER,
     REFUSALS,
@@ -48,7 +49,7 @@ from common.runtime.problems import (
 log = structlog.get_logger()
 
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,4})")
-TRANSFER_PROBLEMS = (NO_SUCH_TARGET, TOO_MANY_TRANSFERS)
+TRANSFER_PROBLEMS = (NO_SUCH_TARGET, NOBODY_THERE, TOO_MANY_TRANSFERS)
 ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
 

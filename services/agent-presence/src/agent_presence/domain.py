@@ -156,7 +156,7 @@ def item_after(before: Item | None, fact: msgspec.Struct, *, shard: int, seq: in
 def outcome_of(fact: msgspec.Struct) -> tuple[str, str, str] | None:
     """(agent, command id, outcome) when the fact answers a command: `done`, or the router's reason."""
     if isinstance(fact, routing.CommandRefused):
-        return fact.agent_id, fact.command_id, fact.reason
+        return fact.agent_id, fact.command_id, fact.detail or fact.reason
     command_id = getattr(fact, "command_id", "")
     return (getattr(fact, "agent_id", ""), command_id, DONE) if command_id else None
 

@@ -56,6 +56,13 @@ NO_SUCH_TARGET = Problem(
     title="There is no such queue or agent to pass the contact on to",
     way_out="Name a queue of the same pool, or another agent who has signed in before; you still hold the contact.",
 )
+NOBODY_THERE = Problem(
+    name="target-cannot-take-it",
+    status=409,
+    title="Whom you name could not take the contact",
+    way_out="`reason` says why: the agent is not signed in, or does not meet what the queue and the contact ask for, or nobody "
+    "ever could. Name a queue, or an agent who is there and able; you still hold the contact.",
+)
 TOO_MANY_TRANSFERS = Problem(
     name="too-many-transfers",
     status=409,
@@ -79,6 +86,7 @@ PROBLEMS = (
     AGENT_SIGNED_IN,
     NOT_AN_AGENT,
     NO_SUCH_TARGET,
+    NOBODY_THERE,
     TOO_MANY_TRANSFERS,
     NO_CAPACITY,
 )
@@ -91,6 +99,9 @@ REFUSALS = {
     "old_session": SESSION_OVER,
     "unknown_queue": NO_SUCH_TARGET,
     "unknown_agent": NO_SUCH_TARGET,
+    "agent_not_signed_in": NOBODY_THERE,
+    "agent_not_able": NOBODY_THERE,
+    "nobody_able": NOBODY_THERE,
     "too_many_transfers": TOO_MANY_TRANSFERS,
     "no_capacity": NO_CAPACITY,
 }

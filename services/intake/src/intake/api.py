@@ -30,7 +30,7 @@ from common.runtime.problems import (
     documented,
 )
 from intake.domain import NewContact, Receipt, Refusal, Refused, Wishes
-from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL
+from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL, WITH_AGENT
 from intake.handlers import Accepting, Details, ask_callback, cancel
 from intake.ports import Contacts, Keys, Relay
 
@@ -40,6 +40,7 @@ STATUS: dict[Refusal, Problem] = {
     Refusal.UNKNOWN_SKILL: UNKNOWN_SKILL,
     Refusal.NOT_FOUND: NOT_FOUND,
     Refusal.CONTACT_OVER: CONTACT_OVER,
+    Refusal.WITH_AGENT: WITH_AGENT,
 }
 LAST_ID = "~"
 """Sorts after every id."""
@@ -296,12 +297,15 @@ def add_routes(
         status_code=202,
         response_model=CancelOut,
         tags=["contacts"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER, WITH_AGENT),
     )
     async def call_back(
         contact_id: IdPath, body: CallbackIn, client_id: Annotated[str, Depends(client)]
     ) -> Response | dict[str, Any]:
-        """The customer would rather be called back, and keeps the place; or at a time of their choice."""
+        """The customer would rather be called back, and keeps the place; or at a time of their choice. The last wish counts.
+
+        Asked while an agent has the contact: 409.
+        """
         refused = await ask_callback(
             contact_id=contact_id,
             client_id=client_id,

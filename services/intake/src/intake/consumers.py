@@ -11,6 +11,7 @@ from intake.ports import Projections
 async def apply(tables: Projections, records: Sequence[Incoming]) -> None:
     """The effect of the facts, inside the caller's transaction."""
     states: dict[str, tuple[str, int, int, str]] = {}
+    granted: dict[str, int] = {}
     for record in records:
         match record.fact:
             case config.QueueDefined() as fact:
@@ -18,9 +19,12 @@ async def apply(tables: Projections, records: Sequence[Incoming]) -> None:
             case config.SkillDefined() as fact:
                 await tables.know_skill(fact.skill)
             case routing.RoutingFactBase() as fact:
+                if isinstance(fact, routing.CallbackArranged) and fact.requested_at_ms:
+                    granted[fact.contact_id] = fact.requested_at_ms
                 if type(fact) in STATE_AFTER:
                     states[fact.contact_id] = _state(fact, states.get(fact.contact_id))
     await tables.move_contacts(states)
+    await tables.grant_callbacks(granted)
 
 
 def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | None) -> tuple[str, int, int, str]:

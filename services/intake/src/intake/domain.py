@@ -14,6 +14,11 @@ from common.contracts.policies import ANYBODY, Need
 OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled", "expired", "overflowed"})
 """States in which there is nothing left to cancel."""
 
+WITH_AGENT = frozenset({"assigned", "paused", "link_lost"})
+"""States in which an agent has the conversation: nobody is called back who is being served."""
+WAITING = frozenset({"accepted", "scheduled", "queued", "offered"})
+"""States in which a wish to be called back has an effect."""
+
 KEY_PREFIX = "plk"
 
 
@@ -23,6 +28,7 @@ class Refusal(StrEnum):
     UNKNOWN_SKILL = "unknown_skill"
     NOT_FOUND = "not_found"
     CONTACT_OVER = "contact_over"
+    WITH_AGENT = "with_agent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

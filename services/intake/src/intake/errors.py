@@ -32,5 +32,11 @@ CONTACT_OVER = Problem(
     title="The contact is over already",
     way_out="Nothing to do: read its state with GET /v1/contacts/{id}.",
 )
+WITH_AGENT = Problem(
+    name="contact-with-agent",
+    status=409,
+    title="An agent has the contact",
+    way_out="Let the agent and the customer agree on a time; ask again if the contact waits again (GET /v1/contacts/{id}).",
+)
 MISSING_HEADERS = {"idempotency-key": KEY_MISSING}
-PROBLEMS = (KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL, CONTACT_OVER)
+PROBLEMS = (KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL, CONTACT_OVER, WITH_AGENT)

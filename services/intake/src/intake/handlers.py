@@ -123,7 +123,7 @@ class Details:
 async def ask_callback(
     *, contact_id: str, client_id: str, not_before_ms: int | None, contacts: Contacts, relay: Relay, clock: Clock
 ) -> Refused | None:
-    """Ask the router to make it a callback; one that is over or with an agent stays as it is."""
+    """Ask the router to make it a callback, or to move one; a contact that is over or with an agent is refused."""
     done = await contacts.call_back(
         contact_id=contact_id, client_id=client_id, not_before_ms=not_before_ms, at_ms=clock.now_ms()
     )
@@ -146,7 +146,10 @@ async def cancel(
 
 
 class Reconciler:
-    """Repeats submissions that nobody queued and cancellations that ended nothing. The router ignores what it knows."""
+    """Repeats submissions that nobody queued, wishes that were not granted, and cancellations that ended nothing.
+
+    The router ignores what it knows.
+    """
 
     def __init__(self, *, repeats: Repeats, clock: Clock, after_ms: int) -> None:
         self._repeats = repeats

@@ -22,7 +22,7 @@ class Contacts(Protocol):
     async def call_back(
         self, *, contact_id: str, client_id: str, not_before_ms: int | None, at_ms: int
     ) -> OutboxRow | Refused:
-        """Ask for a callback instead of waiting."""
+        """Ask for a callback instead of waiting; the wish is kept, in the place of one before, until it is granted."""
         ...
 
     async def last_agent(self, *, client_id: str, customer: str) -> str:
@@ -71,6 +71,10 @@ class Projections(Protocol):
 
     async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
         """The contacts' states after the router's facts: (state, since, attempt, agent)."""
+        ...
+
+    async def grant_callbacks(self, granted: Mapping[str, int]) -> None:
+        """Wishes that the router granted: contact and when it was wished."""
         ...
 
 

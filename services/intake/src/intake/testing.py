@@ -10,7 +10,7 @@ from common.contracts.config import QueueDefined
 from common.runtime.outbox import OutboxRow
 from common.testing.database import Later, MemoryServer, OutboxRows, Positions
 from common.testing.faults import Line, through
-from intake.domain import HOLDERS, OVER, NewContact, Receipt, Refusal, Refused
+from intake.domain import HOLDERS, OVER, WAITING, WITH_AGENT, NewContact, Receipt, Refusal, Refused
 from intake.translate import callback, cancellation, submission
 
 LEAVING = frozenset({"accepted", "scheduled", "queued", "offered", "assigned", "paused", "link_lost"})
@@ -31,6 +31,9 @@ class Row:
     agent_id: str = ""
     cancel_reason: str | None = None
     cancel_at_ms: int | None = None
+    callback_asked_ms: int | None = None
+    callback_not_before_ms: int | None = None
+    callback_granted_ms: int = 0
     repeated_at_ms: int = 0
 
 
@@ -101,13 +104,12 @@ class MemoryContacts:
             found = self._mine(contact_id, client_id)
             if isinstance(found, Refused):
                 return found
-            row = callback(
-                contact_id=contact_id,
-                pool=found.pool,
-                not_before_ms=not_before_ms,
-                at_ms=at_ms,
-                correlation_id=found.posted.correlation_id,
-            )
+            if found.state in WITH_AGENT:
+                return Refused(reason=Refusal.WITH_AGENT, detail=f"The contact is in state {found.state}.")
+            found.callback_asked_ms = max(at_ms, (found.callback_asked_ms or 0) + 1)
+            found.callback_not_before_ms = not_before_ms
+            found.repeated_at_ms = max(found.repeated_at_ms, found.callback_asked_ms)
+            row = _wish(found)
             self._tables.outbox.add([row])
             return row
 
@@ -217,6 +219,16 @@ class MemoryProjections:
                 row.state, row.state_at_ms, row.agent_id = state, at_ms, agent_id
                 row.attempt = max(row.attempt, attempt)
 
+    async def grant_callbacks(self, granted: Mapping[str, int]) -> None:
+        """See `intake.ports.Projections`."""
+        self._later(lambda: self._grant(granted))
+
+    def _grant(self, granted: Mapping[str, int]) -> None:
+        for contact_id, asked_ms in granted.items():
+            row = self._tables.contacts.get(contact_id)
+            if row is not None:
+                row.callback_granted_ms = max(row.callback_granted_ms, asked_ms)
+
 
 class MemoryRepeats:
     """See `intake.ports.Repeats`."""
@@ -233,10 +245,16 @@ class MemoryRepeats:
                 if row.repeated_at_ms < before_ms and not self._tables.outbox.speaks_of(name)
             ]
             lost = [row for row in old if row.state == "accepted" and row.receipt.accepted_at_ms < before_ms]
+            wishing = [
+                row
+                for row in old
+                if row.state in WAITING and row.callback_granted_ms < (row.callback_asked_ms or 0) < before_ms
+            ]
             leaving = [row for row in old if row.state in LEAVING and (row.cancel_at_ms or before_ms) < before_ms]
             facts = [_resubmission(row) for row in lost[:REPEATED_MAX]]
+            facts += [_wish(row) for row in wishing[:REPEATED_MAX]]
             facts += [_cancellation(row, now_ms) for row in leaving[:REPEATED_MAX]]
-            for row in (*lost[:REPEATED_MAX], *leaving[:REPEATED_MAX]):
+            for row in (*lost[:REPEATED_MAX], *wishing[:REPEATED_MAX], *leaving[:REPEATED_MAX]):
                 row.repeated_at_ms = now_ms
             self._tables.outbox.add(facts)
             return len(facts)
@@ -249,6 +267,16 @@ def _resubmission(row: Row) -> OutboxRow:
         requirements=row.posted.requirements,
         correlation_id=row.posted.correlation_id,
         wishes=row.posted.wishes,
+    )
+
+
+def _wish(row: Row) -> OutboxRow:
+    return callback(
+        contact_id=row.receipt.contact_id,
+        pool=row.pool,
+        not_before_ms=row.callback_not_before_ms,
+        at_ms=row.callback_asked_ms or 0,
+        correlation_id=row.posted.correlation_id,
     )
 
 

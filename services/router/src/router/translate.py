@@ -61,7 +61,9 @@ def input_from(fact: msgspec.Struct, *, correlation: str = "") -> inputs.Input |
         case contacts.CancelRequested():
             return inputs.CancelAsked(contact_id=fact.contact_id, reason=fact.reason)
         case contacts.CallbackRequested():
-            return inputs.CallbackAsked(contact_id=fact.contact_id, not_before_ms=fact.not_before_ms)
+            return inputs.CallbackAsked(
+                contact_id=fact.contact_id, not_before_ms=fact.not_before_ms, requested_at_ms=fact.requested_at_ms
+            )
         case agents.AgentPicture():
             return inputs.AgentSeen(
                 agent_id=fact.agent_id,

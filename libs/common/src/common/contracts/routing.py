@@ -89,10 +89,14 @@ class ContactMoved(RoutingFactBase, frozen=True, kw_only=True, tag="contact.move
 
 
 class CallbackArranged(RoutingFactBase, frozen=True, kw_only=True, tag="contact.callback_arranged"):
-    """The customer is called back: the contact keeps its place, or joins its queue again at `due_ms`."""
+    """The customer is called back: the contact keeps its place, or joins its queue again at `due_ms`.
+
+    `requested_at_ms`: of the wish that is granted; 0 where a policy made it a callback.
+    """
 
     actor: Actor
     due_ms: int | None
+    requested_at_ms: int = 0
 
 
 class ContactExpired(RoutingFactBase, frozen=True, kw_only=True, tag="contact.expired"):
@@ -280,7 +284,10 @@ class OfferDenied(msgspec.Struct, frozen=True, kw_only=True, tag="agent.offer_de
 
 
 class CommandRefused(msgspec.Struct, frozen=True, kw_only=True, tag="command.refused"):
-    """A command that came too late or was not the agent's to give; nothing changed."""
+    """A command that came too late or was not the agent's to give; nothing changed.
+
+    `detail` says more about some reasons: `agent_not_signed_in`, `agent_not_able`, `nobody_able`.
+    """
 
     command_id: str
     agent_id: str
@@ -289,6 +296,7 @@ class CommandRefused(msgspec.Struct, frozen=True, kw_only=True, tag="command.ref
     attempt: int
     reason: RefusalReason
     at_ms: int
+    detail: str = ""
 
 
 ContactTransition = (

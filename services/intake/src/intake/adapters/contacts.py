@@ -7,7 +7,7 @@ import msgspec
 
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, columns, insert
-from intake.domain import HOLDERS, OVER, NewContact, Receipt, Refusal, Refused
+from intake.domain import HOLDERS, OVER, WITH_AGENT, NewContact, Receipt, Refusal, Refused
 from intake.translate import callback, cancellation
 
 ACCEPT = """
@@ -47,6 +47,10 @@ UPDATE contact SET cancel_reason = $3, cancel_at_ms = $4, repeated_at_ms = $4
  WHERE contact_id = $1 AND client_id = $2 AND cancel_at_ms IS NULL AND state <> ALL($5::text[])
 RETURNING pool, correlation_id
 """
+WISH = """
+UPDATE contact SET callback_asked_ms = $2, callback_not_before_ms = $3, repeated_at_ms = greatest(repeated_at_ms, $2)
+ WHERE contact_id = $1
+"""
 LAST_AGENT = """
 SELECT agent_id FROM contact WHERE client_id = $1 AND routing ? 'customer' AND routing->>'customer' = $2
    AND state IN ('wrap_up', 'completed') AND agent_id <> '' ORDER BY state_at_ms DESC LIMIT 1
@@ -82,7 +86,8 @@ class PostgresContacts:
         """The holder check is inside the statement."""
         async with borrowed(self._pool) as connection, connection.transaction():
             found = await connection.fetchrow(
-                "SELECT pool, state, correlation_id FROM contact WHERE contact_id = $1 AND client_id = $2 FOR UPDATE",
+                "SELECT pool, state, correlation_id, callback_asked_ms FROM contact"
+                " WHERE contact_id = $1 AND client_id = $2 FOR UPDATE",
                 contact_id,
                 client_id,
             )
@@ -90,6 +95,10 @@ class PostgresContacts:
                 return Refused(reason=Refusal.NOT_FOUND, detail="There is no such contact of yours.")
             if found["state"] in OVER:
                 return Refused(reason=Refusal.CONTACT_OVER, detail=f"The contact is in state {found['state']}.")
+            if found["state"] in WITH_AGENT:
+                return Refused(reason=Refusal.WITH_AGENT, detail=f"The contact is in state {found['state']}.")
+            at_ms = max(at_ms, (found["callback_asked_ms"] or 0) + 1)  # the last wish is the later one
+            await connection.execute(WISH, contact_id, at_ms, not_before_ms)
             row = callback(
                 contact_id=contact_id,
                 pool=found["pool"],

@@ -8,7 +8,7 @@ from common.contracts.config import QueueDefined
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, insert
 from intake.domain import Receipt, Wishes
-from intake.translate import cancellation, submission
+from intake.translate import callback, cancellation, submission
 
 RECONCILE_MAX = 500
 """Contacts repeated at one go; the rest waits for the next one."""
@@ -20,6 +20,12 @@ SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_
  WHERE state = 'accepted' AND accepted_at_ms < $1 AND repeated_at_ms < $1
    AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY accepted_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+WISHING = """
+SELECT contact_id, pool, callback_asked_ms, callback_not_before_ms, correlation_id FROM contact c
+ WHERE callback_asked_ms > callback_granted_ms AND state IN ('accepted', 'scheduled', 'queued', 'offered')
+   AND callback_asked_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
+ ORDER BY callback_asked_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 LEAVING = """
 SELECT contact_id, pool, cancel_reason, correlation_id FROM contact c
@@ -63,6 +69,16 @@ class PostgresProjections:
             *[list(column) for column in zip(*rows, strict=True)],
         )
 
+    async def grant_callbacks(self, granted: Mapping[str, int]) -> None:
+        """Wishes that the router granted: contact and when it was wished."""
+        if granted:
+            await self._connection.execute(
+                "UPDATE contact c SET callback_granted_ms = greatest(callback_granted_ms, g.asked_ms)"
+                " FROM unnest($1::text[], $2::bigint[]) AS g(contact_id, asked_ms) WHERE c.contact_id = g.contact_id",
+                sorted(granted),
+                [asked_ms for _, asked_ms in sorted(granted.items())],
+            )
+
 
 class PostgresRepeats:
     """See `intake.ports.Repeats`."""
@@ -71,9 +87,19 @@ class PostgresRepeats:
         self._pool = pool
 
     async def repeat(self, *, before_ms: int, now_ms: int) -> int:
-        """Submissions that nobody queued and cancellations that ended nothing."""
+        """Submissions that nobody queued, wishes that nobody granted, and cancellations that ended nothing."""
         async with borrowed(self._pool) as connection, connection.transaction():
             rows = [_resubmission(dict(r)) for r in await connection.fetch(UNCONFIRMED, before_ms, RECONCILE_MAX)]
+            rows += [
+                callback(
+                    contact_id=r["contact_id"],
+                    pool=r["pool"],
+                    not_before_ms=r["callback_not_before_ms"],
+                    at_ms=r["callback_asked_ms"],
+                    correlation_id=r["correlation_id"],
+                )
+                for r in await connection.fetch(WISHING, before_ms, RECONCILE_MAX)
+            ]
             rows += [
                 cancellation(
                     contact_id=r["contact_id"],

@@ -1,16 +1,20 @@
 """What agents ask for. A command told twice is done once and answered once; what comes too late is refused."""
 
+from common.contracts.needs import is_impossible
+from common.contracts.policies import Need
 from router.core import inputs, outputs
 from router.core.binding import bind_to_queue
 from router.core.changes import attempted, complete, enter_queue, finish_conversation, move, release, touch_agent
 from router.core.contacts import accept, decline, give_up_resuming, set_aside, shorten_aside
-from router.core.needs import both
+from router.core.needs import both, is_met
 from router.core.outputs import Output
-from router.core.room import allot, demand_of, obstacle
+from router.core.room import allot, could_ever_take, demand_of, obstacle
 from router.core.state import State
 from router.core.values import Contact, ContactState, Offer
 from router.core.waiting import wake_at
 
+KIND_OF = {"agent_not_signed_in": "unknown_agent", "agent_not_able": "unknown_agent", "nobody_able": "unknown_queue"}
+"""The reason that every reader of the log knows, for those that came later; these go as its detail."""
 _WANTED: dict[str, tuple[ContactState, ...]] = {
     "accept": (ContactState.OFFERED,),
     "decline": (ContactState.OFFERED,),
@@ -37,7 +41,8 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
                 pool=asked.pool,
                 contact_id=asked.contact_id,
                 attempt=asked.attempt,
-                reason=reason,
+                reason=KIND_OF.get(reason, reason),
+                detail=reason if reason in KIND_OF else "",
             )
         )
         return
@@ -106,14 +111,33 @@ def _obstacle(state: State, contact: Contact | None, asked: inputs.AgentAsked) -
 
 
 def _transfer_obstacle(state: State, contact: Contact, asked: inputs.AgentAsked) -> str:
+    """Who gets the contact must be able to take it, now or later; a queue that is full or closed lets it wait."""
     queue = state.queues.get(asked.to_queue or contact.queue_id)
     if queue is None or queue.pool != contact.pool:
         return "unknown_queue"
-    if asked.to_agent and (asked.to_agent not in state.agents or asked.to_agent == asked.agent_id):
-        return "unknown_agent"
     if contact.transfers >= queue.policy.transfers_max:
         return "too_many_transfers"
+    need = both(queue.need, _need_afterwards(contact, asked))
+    if is_impossible(need):
+        return "nobody_able"
+    if not asked.to_agent:
+        return ""
+    agent = state.agents.get(asked.to_agent)
+    if agent is None or agent.pool != contact.pool or asked.to_agent == asked.agent_id:
+        return "unknown_agent"
+    if agent.presence == "offline":
+        return "agent_not_signed_in"
+    traits = state.profile_of[agent.agent_id].traits._replace(agent=agent.agent_id)
+    if not is_met(need, traits) or not could_ever_take(agent, demand_of(queue, contact.channel)):
+        return "agent_not_able"
     return ""
+
+
+def _need_afterwards(contact: Contact, asked: inputs.AgentAsked) -> Need:
+    """What the contact itself asks for once it is passed on."""
+    if asked.need is None:
+        return contact.need
+    return asked.need if asked.to_queue else both(contact.need, asked.need)
 
 
 def _pause(state: State, contact: Contact, offer: Offer, command_id: str, decided: list[Output]) -> None:
@@ -194,8 +218,7 @@ def _transfer(state: State, contact: Contact, offer: Offer, asked: inputs.AgentA
     contact.transfers += 1
     contact.named_agent = asked.to_agent
     contact.scores = None
-    if asked.need is not None:
-        contact.need = both(contact.need, asked.need) if not asked.to_queue else asked.need
+    contact.need = _need_afterwards(contact, asked)
     queue = state.queues[contact.queue_id]
     set_aside(state, contact, offer.agent_id, queue.policy.offers.decline_memory_ms, why="passed_on")
     passed = outputs.Transferred(

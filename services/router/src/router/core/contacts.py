@@ -25,7 +25,7 @@ from router.core.room import allot, spend_token, units_of
 from router.core.state import Group, State
 from router.core.steps import end_step
 from router.core.values import DECLINES_REMEMBERED_MAX, Agent, Contact, ContactState, Offer
-from router.core.waiting import put_waiting, score_now, take_waiting, wake_at
+from router.core.waiting import lives_until_ms, put_waiting, score_now, take_waiting, wake_at
 
 SOLE_DECLINE_MS = 5_000
 """An agent who let the contact go and is the only one who could serve it is asked again after this short while."""
@@ -65,6 +65,7 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
     state.fresh[contact.contact_id] = None
     state.touched_contacts[contact.contact_id] = contact
     if scheduled:
+        contact.promise = "due"
         schedule(state, contact, age_ms)
         decided.append(
             outputs.Scheduled(
@@ -121,17 +122,45 @@ def cancel(state: State, told: inputs.CancelAsked, decided: list[Output]) -> Non
     move(state, contact, end(**whose(contact), reason=told.reason), decided)
 
 
-def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, decided: list[Output]) -> None:
-    """From now on it is a callback: it keeps its place, and no one waits on the line. With a time, it comes back then."""
-    if contact.state is not ContactState.QUEUED or contact.channel == "callback":
+def ask_callback(state: State, told: inputs.CallbackAsked, decided: list[Output]) -> None:
+    """The customer asks to be called back: the last wish counts. Whoever is with an agent is being served already."""
+    contact = state.contacts.get(told.contact_id)
+    if contact is None or (told.requested_at_ms and told.requested_at_ms <= contact.callback_asked_ms):
         return
-    take_waiting(state, contact)
+    if contact.holding is not None:
+        return  # asked again once it waits: see intake's repetitions
+    for pending in list(contact.offers):
+        rescind(state, contact, pending, "withdrawn", decided)
+    contact.callback_asked_ms = told.requested_at_ms
+    call_back(state, contact, told.not_before_ms, "customer", decided)
+
+
+def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, decided: list[Output]) -> None:
+    """From now on it is a callback: it keeps its place, and no one waits on the line. With a time, it comes back then.
+
+    One that is kept for a time already is kept for the new one.
+    """
+    waits = contact.state is ContactState.QUEUED
+    if waits:
+        take_waiting(state, contact)
     contact.channel = "callback"
+    contact.promise = "callback"
     bind_to_queue(state, contact, decided)
-    later = due_ms is not None and due_ms > state.now_ms
-    arranged = outputs.CallbackArranged(**whose(contact), actor=actor, due_ms=due_ms if later else None)
-    move(state, contact, arranged, decided)
-    if later and due_ms is not None:
+    if due_ms is not None and due_ms <= state.now_ms:
+        due_ms = None
+    if not waits:
+        due_ms = due_ms or state.now_ms
+        if contact.due_ms == contact.routing_age_at_ms:
+            contact.routing_age_at_ms = due_ms  # it never waited: its age begins when it is due
+    arranged = outputs.CallbackArranged(
+        **whose(contact),
+        actor=actor,
+        due_ms=due_ms,
+        requested_at_ms=contact.callback_asked_ms if actor == "customer" else 0,
+    )
+    after = ContactState.QUEUED if due_ms is None else ContactState.SCHEDULED
+    move(state, contact, arranged, decided, to=after)
+    if due_ms is not None:
         schedule(state, contact, due_ms)
     else:
         put_waiting(state, contact)
@@ -280,7 +309,8 @@ def _ripen(state: State, contact: Contact, decided: list[Output]) -> None:
     queue = state.queues[contact.queue_id]
     now_ms = state.now_ms
     waited_ms = now_ms - contact.queued_at_ms
-    if queue.policy.ttl_ms is not None and now_ms - contact.accepted_at_ms >= queue.policy.ttl_ms:
+    ends_ms = lives_until_ms(queue, contact)
+    if ends_ms is not None and ends_ms <= now_ms:
         take_waiting(state, contact)
         expired = outputs.Expired(**whose(contact), waited_ms=now_ms - contact.routing_age_at_ms)
         move(state, contact, expired, decided)

@@ -9,7 +9,7 @@ from router.core.agents import note_elsewhere, see_agent
 from router.core.bursts import may_have, release_bursts
 from router.core.changes import touch_agent
 from router.core.commands import answer, resume_waiting
-from router.core.contacts import arrive, call_back, cancel, offer, run_out
+from router.core.contacts import arrive, ask_callback, cancel, offer, run_out
 from router.core.everyday import decide_everyday
 from router.core.invariants import check_touched
 from router.core.matching import look_at_headroom, next_match
@@ -92,12 +92,6 @@ def _ring(state: State, decided: list[Output]) -> None:
     state.now_ms = now_ms
 
 
-def _call_back(state: State, told: inputs.CallbackAsked, decided: list[Output]) -> None:
-    contact = state.contacts.get(told.contact_id)
-    if contact is not None:
-        call_back(state, contact, told.not_before_ms, "customer", decided)
-
-
 def _take_scores(state: State, told: inputs.ScoresGiven, _decided: list[Output]) -> None:
     """A scorer answered in time: its scores choose the agent. Too late, they count for the next offer."""
     contact = state.contacts.get(told.contact_id)
@@ -118,7 +112,7 @@ HANDLERS: dict[type[inputs.Input], Callable[[State, Any, list[Output]], None]] =
     inputs.AgentSeen: see_agent,
     inputs.UnitsElsewhere: note_elsewhere,
     inputs.CancelAsked: cancel,
-    inputs.CallbackAsked: _call_back,
+    inputs.CallbackAsked: ask_callback,
     inputs.ScoresGiven: _take_scores,
     inputs.QueueSet: set_queue,
     inputs.QueueOpened: open_queue,

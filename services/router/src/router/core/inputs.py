@@ -50,10 +50,14 @@ class CancelAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallbackAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """The customer would rather be called back, and keeps the place; or, with `not_before_ms`, at that time."""
+    """The customer would rather be called back, and keeps the place; or, with `not_before_ms`, at that time.
+
+    The last wish counts, by `requested_at_ms`; 0: not known, it counts.
+    """
 
     contact_id: str
     not_before_ms: int | None = None
+    requested_at_ms: int = 0
 
 
 class ScoresGiven(msgspec.Struct, frozen=True, kw_only=True):

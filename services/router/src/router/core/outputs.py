@@ -52,8 +52,11 @@ class Moved(ContactDecision, frozen=True, kw_only=True):
 
 
 class CallbackArranged(ContactDecision, frozen=True, kw_only=True):
+    """`requested_at_ms`: the wish that is granted; 0 when nobody asked."""
+
     actor: str
     due_ms: int | None
+    requested_at_ms: int
 
 
 class Abandoned(ContactDecision, frozen=True, kw_only=True):
@@ -203,6 +206,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     contact_id: str
     attempt: int
     reason: str
+    detail: str = ""
 
 
 ContactOutput = (

@@ -145,8 +145,12 @@ def _is_standing(when: Condition) -> bool:
 
 def _overflow(state: State, contact: Contact, decided: list[Output], *, entering: bool) -> None:
     queue = state.queues[contact.queue_id]
+    newcomer = contact.is_newcomer
+    entering = entering and newcomer
     if contact.moves < MOVES_MAX:
         for rule in queue.policy.overflow:
+            if not newcomer and (rule.message or rule.when.closed):
+                continue  # who was served, or promised a call, is not turned away
             if (entering or _is_standing(rule.when)) and holds(state, rule.when, queue, contact):
                 _act(state, contact, rule, decided)
                 return
@@ -187,7 +191,8 @@ def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) 
             move_to(state, contact, rule.queue, "overflow", decided)
         return
     if rule.callback:
-        call_back(state, contact, None, "router", decided)
+        if contact.channel != "callback":
+            call_back(state, contact, None, "router", decided)
         return
     take_waiting(state, contact)
     end = outputs.Overflowed(**whose(contact), reason=_reason(rule), message=rule.message)

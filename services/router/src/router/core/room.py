@@ -66,6 +66,12 @@ def obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
     return hours_obstacle(agent, demand, now_ms)
 
 
+def could_ever_take(agent: Agent, demand: Demand) -> bool:
+    """Whether the agent, with nothing in hand, would have room for the demand."""
+    fits = demand.exceed or demand.units <= agent.units
+    return fits and dict(agent.channel_max).get(demand.channel, 1) > 0
+
+
 def hours_obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
     """Why the contact would not fit into the agent's hours; empty when it does."""
     ends_ms = now_ms + demand.handle_ms

@@ -7,6 +7,7 @@ TRANSITIONS: dict[tuple[S | None, type[o.ContactDecision]], tuple[S, ...]] = {
     (None, o.Scheduled): (S.SCHEDULED,),
     (None, o.Queued): (S.QUEUED,),
     (S.SCHEDULED, o.Queued): (S.QUEUED,),
+    (S.SCHEDULED, o.CallbackArranged): (S.SCHEDULED,),
     (S.SCHEDULED, o.Cancelled): (S.CANCELLED,),
     (S.SCHEDULED, o.Abandoned): (S.ABANDONED,),
     (S.QUEUED, o.CallbackArranged): (S.QUEUED, S.SCHEDULED),

@@ -89,7 +89,8 @@ class Contact(msgspec.Struct, kw_only=True):
     the queue under which the plan was made (0: not known); `offers` are out, `holding` was accepted; `due_ms` is when the present
     state runs out, if it does; `declined` maps an agent to the time until which that agent is not asked again,
     and `aside` says why where it was not a decline;
-    `transfers` are those of agents, `moves` those of queues that overflow.
+    `transfers` are those of agents, `moves` those of queues that overflow; `promise` is "due" for one that was accepted for
+    a later time, "callback" when a call was promised; `callback_asked_ms` is when the customer last asked for one.
     """
 
     contact_id: str
@@ -118,6 +119,8 @@ class Contact(msgspec.Struct, kw_only=True):
     escalated: int = 0
     transfers: int = 0
     moves: int = 0
+    promise: str = ""
+    callback_asked_ms: int = 0
     customer: str = ""
     last_agent: str = ""
     account_team: str = ""
@@ -128,6 +131,16 @@ class Contact(msgspec.Struct, kw_only=True):
     scores: dict[str, int] | None = None
     scores_due_ms: int | None = None
     queue_version: int = 0
+
+    @property
+    def is_newcomer(self) -> bool:
+        """Whether nobody served it yet or promised anything: only then may rules for those who come turn it away."""
+        return not self.promise and not self.answered_at_ms
+
+    @property
+    def may_expire(self) -> bool:
+        """Whether it has a time to live: one that was served, or is to be called back, is never given up."""
+        return self.promise != "callback" and not self.answered_at_ms
 
     @property
     def agent_id(self) -> str:

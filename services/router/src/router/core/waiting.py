@@ -320,6 +320,13 @@ def wake_at(state: State, contact: Contact, due_ms: int) -> None:
     set_timer(state, due_ms, "contact", contact.contact_id)
 
 
+def lives_until_ms(queue: Queue, contact: Contact) -> int | None:
+    """When the contact expires if nobody has it by then: the queue's time to live after it came, or was due."""
+    if queue.policy.ttl_ms is None or not contact.may_expire:
+        return None
+    return contact.routing_age_at_ms + queue.policy.ttl_ms
+
+
 def moments(queue: Queue, contact: Contact) -> list[int]:
     """When the policy has something to say about a waiting contact."""
     policy = queue.policy
@@ -329,8 +336,9 @@ def moments(queue: Queue, contact: Contact) -> list[int]:
         for rule in policy.overflow
         if rule.when.waited_over_ms is not None
     ]
-    if policy.ttl_ms is not None:
-        found.append(contact.accepted_at_ms + policy.ttl_ms)
+    ends_ms = lives_until_ms(queue, contact)
+    if ends_ms is not None:
+        found.append(ends_ms)
     if contact.step_ends_ms is not None:
         found.append(contact.step_ends_ms)
     return found
