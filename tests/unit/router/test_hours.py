@@ -1,5 +1,6 @@
 """Hours of operation in a queue's own zone, across changes of the clock."""
 
+import itertools
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contracts.policies import Hours, Opening, Override
-from router.hours import faults_of, is_open
+from router.hours import DAYS, faults_of, is_open
 
 WEEKDAYS = Opening(days=("mon", "tue", "wed", "thu", "fri"), start="08:00", end="18:00")
 CHICAGO = Hours(
@@ -57,6 +58,64 @@ def test_the_clock_on_the_wall_decides_also_when_it_is_changed(moment: datetime)
 
 
 @pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/Berlin", "2026-10-25"),  # 03:00 becomes 02:00
+        ("Europe/Berlin", "2026-03-29"),  # 02:00 becomes 03:00
+        ("America/Chicago", "2026-11-01"),
+        ("Australia/Lord_Howe", "2026-04-05"),  # by half an hour
+        ("America/Havana", "2026-11-01"),  # 01:00 becomes midnight
+        ("America/Havana", "2026-03-08"),  # midnight becomes 01:00
+    ],
+)
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("02:30", "10:00"),
+        ("00:00", "02:30"),
+        ("02:15", "02:45"),
+        ("00:30", "24:00"),
+        ("01:45", "02:05"),
+        ("01:30", "02:30"),
+    ],
+)
+def test_a_queue_opens_and_closes_at_most_once_on_a_day_whose_clock_is_changed(
+    zone: str, day: str, start: str, end: str
+) -> None:
+    hours = Hours(zone=zone, weekly=(Opening(days=tuple(DAYS), start=start, end=end),))
+    noon_ms = at(f"{day}T12:00", zone)
+    found = [is_open(hours, noon_ms + minute * 60_000) for minute in range(-18 * 60, 20 * 60)]
+    own = [one for number, one in enumerate(found) if _is_on(day, zone, noon_ms + (number - 18 * 60) * 60_000)]
+
+    openings = sum(now and not before for before, now in itertools.pairwise([False, *own]))
+    assert openings <= 1
+
+
+def _is_on(day: str, zone: str, at_ms: int) -> bool:
+    return datetime.fromtimestamp(at_ms / 1_000, ZoneInfo(zone)).date().isoformat() == day
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "utc", "opened"),
+    [
+        ("02:30", "10:00", "00:29", False),
+        ("02:30", "10:00", "00:30", True),  # 02:30, for the first time
+        ("02:30", "10:00", "01:10", True),  # 02:10, for the second time
+        ("00:00", "02:30", "00:29", True),
+        ("00:00", "02:30", "00:30", False),
+        ("00:00", "02:30", "01:10", False),
+        ("03:00", "10:00", "01:59", False),  # 02:59, for the second time
+        ("03:00", "10:00", "02:00", True),
+        ("00:00", "24:00", "01:10", True),
+    ],
+)
+def test_of_an_hour_that_comes_twice_the_first_one_counts(start: str, end: str, utc: str, opened: bool) -> None:
+    hours = Hours(zone="Europe/Berlin", weekly=(Opening(days=("sun",), start=start, end=end),))
+
+    assert is_open(hours, at(f"2026-10-25T{utc}", "UTC")) is opened
+
+
+@pytest.mark.parametrize(
     ("hours", "path"),
     [
         (Hours(zone="Mars/Olympus", weekly=()), "zone"),
@@ -66,6 +125,8 @@ def test_the_clock_on_the_wall_decides_also_when_it_is_changed(moment: datetime)
         (Hours(zone="UTC", weekly=(), holidays="XX"), "holidays"),
         (Hours(zone="UTC", weekly=(), holidays="US-QQ"), "holidays"),
         (Hours(zone="UTC", weekly=(), overrides=(Override(date="24.12.", closed=True),)), "overrides[0].date"),
+        (Hours(zone="UTC", weekly=(), overrides=(Override(date="20261224", closed=True),)), "overrides[0].date"),
+        (Hours(zone="UTC", weekly=(), overrides=(Override(date="2026-W52-4", closed=True),)), "overrides[0].date"),
     ],
 )
 def test_hours_that_cannot_be_are_refused_with_their_path(hours: Hours, path: str) -> None:

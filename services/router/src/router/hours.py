@@ -1,6 +1,6 @@
 """Hours of operation: whether a queue is open at a moment, in its own zone. The core is only told."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -8,6 +8,7 @@ import holidays
 
 from common.contracts.policies import Hours
 
+DAY_MINUTES = 1_440
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CALENDARS_MAX = 512
 """Holiday calendars (a place and a year each) that are kept; the one used longest ago goes first."""
@@ -17,14 +18,13 @@ def is_open(hours: Hours, at_ms: int) -> bool:
     """Whether the queue is open: an override of the local day wins over a holiday, a holiday over the week."""
     local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(hours.zone))
     today = local.date()
-    clock = local.time()
     for override in hours.overrides:
         if override.date == today.isoformat():
-            return not override.closed and _is_within(clock, override.start, override.end)
+            return not override.closed and _is_within(local, override.start, override.end)
     if hours.holidays and today in holidays_of(hours.holidays, today.year):
         return False
     day = DAYS[today.weekday()]
-    return any(day in one.days and _is_within(clock, one.start, one.end) for one in hours.weekly)
+    return any(day in one.days and _is_within(local, one.start, one.end) for one in hours.weekly)
 
 
 def faults_of(hours: Hours) -> list[tuple[str, str]]:
@@ -39,9 +39,7 @@ def faults_of(hours: Hours) -> list[tuple[str, str]]:
             found.append((f"weekly[{number}].days", "names no day"))
         found += [(f"weekly[{number}].{where}", why) for where, why in _span_faults(opening.start, opening.end)]
     for number, override in enumerate(hours.overrides):
-        try:
-            date.fromisoformat(override.date)
-        except ValueError:
+        if not _is_date(override.date):
             found.append((f"overrides[{number}].date", f"{override.date!r} is no date like 2026-12-24"))
         if not override.closed:
             found += [
@@ -50,6 +48,14 @@ def faults_of(hours: Hours) -> list[tuple[str, str]]:
     if hours.holidays and not _has_calendar(hours.holidays):
         found.append(("holidays", f"there is no holiday calendar {hours.holidays!r}; use one like US or US-TX"))
     return found
+
+
+def _is_date(text: str) -> bool:
+    """Whether it is written as days are compared: 20261224 and 2026-W52-4 are dates too, and would never apply."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _has_calendar(place: str) -> bool:
@@ -76,9 +82,20 @@ def _span_faults(start: str, end: str) -> list[tuple[str, str]]:
     return found
 
 
-def _is_within(clock: time, start: str, end: str) -> bool:
-    now = clock.hour * 60 + clock.minute
-    return (_minutes(start) or 0) <= now < (_minutes(end) or 0)
+def _is_within(local: datetime, start: str, end: str) -> bool:
+    return _has_come(local, _minutes(start) or 0) and not _has_come(local, _minutes(end) or 0)
+
+
+def _has_come(local: datetime, minutes: int) -> bool:
+    """Whether the day's clock has shown this time already.
+
+    Of an hour that comes twice the first one counts: what opened or closed in it stays so when the clock is put back. A
+    time that the clock leaps over comes with the leap.
+    """
+    if not local.fold or minutes == DAY_MINUTES:
+        return local.hour * 60 + local.minute >= minutes
+    first = local.replace(hour=minutes // 60, minute=minutes % 60, second=0, microsecond=0, fold=0)
+    return first.astimezone(UTC) <= local.astimezone(UTC)
 
 
 def _minutes(text: str) -> int | None:
@@ -86,4 +103,4 @@ def _minutes(text: str) -> int | None:
     if len(text) != 5 or not (hour.isdigit() and minute.isdigit()):
         return None
     total = int(hour) * 60 + int(minute)
-    return total if int(minute) < 60 and total <= timedelta(days=1) // timedelta(minutes=1) else None
+    return total if int(minute) < 60 and total <= DAY_MINUTES else None
