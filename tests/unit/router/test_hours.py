@@ -1,7 +1,7 @@
 """Hours of operation in a queue's own zone, across changes of the clock."""
 
 import itertools
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -127,7 +127,63 @@ def test_of_an_hour_that_comes_twice_the_first_one_counts(start: str, end: str, 
         (Hours(zone="UTC", weekly=(), overrides=(Override(date="24.12.", closed=True),)), "overrides[0].date"),
         (Hours(zone="UTC", weekly=(), overrides=(Override(date="20261224", closed=True),)), "overrides[0].date"),
         (Hours(zone="UTC", weekly=(), overrides=(Override(date="2026-W52-4", closed=True),)), "overrides[0].date"),
+        (Hours(zone="America", weekly=()), "zone"),
+        (Hours(zone="../UTC", weekly=()), "zone"),
+        (Hours(zone="", weekly=()), "zone"),
+        (
+            Hours(zone="UTC", weekly=(Opening(days=("mon", "tue", "mon"), start="08:00", end="09:00"),)),
+            "weekly[0].days",
+        ),
+        (Hours(zone="UTC", weekly=(Opening(days=("mon",), start="0٨:00", end="09:00"),)), "weekly[0].start"),
+        (Hours(zone="UTC", weekly=(Opening(days=("mon",), start="08:0²", end="09:00"),)), "weekly[0].start"),
+        (Hours(zone="UTC", weekly=(Opening(days=("mon",), start="08:00", end="24:01"),)), "weekly[0].end"),
+        (
+            Hours(zone="UTC", weekly=(), overrides=(Override(date="2026-12-24", closed=True),) * 2),
+            "overrides[1].date",
+        ),
+        (
+            Hours(zone="UTC", weekly=(), overrides=(Override(date="2026-12-24", start="10:00", end="10:00"),)),
+            "overrides[0].end",
+        ),
+        (
+            Hours(zone="UTC", weekly=(), overrides=(Override(date="2026-12-24", closed=True, start="10:00"),)),
+            "overrides[0]",
+        ),
     ],
 )
 def test_hours_that_cannot_be_are_refused_with_their_path(hours: Hours, path: str) -> None:
     assert [where for where, _ in faults_of(hours)] == [path]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "20261224",
+        "2026-W52-4",
+        "2026W524",
+        "2026-12-24T00:00",
+        "2026-1-5",
+        "2026-02-30",
+        "2026-13-01",
+        "0000-01-01",
+        "٢٠٢٦-12-24",
+        "",
+    ],
+)
+def test_a_day_that_is_not_written_as_local_days_are_is_refused(written: str) -> None:
+    hours = Hours(zone="UTC", weekly=(), overrides=(Override(date=written, closed=True),))
+
+    assert [where for where, _ in faults_of(hours)] == ["overrides[0].date"]
+
+
+@given(st.dates())
+def test_every_real_day_can_be_overridden_and_is(day: date) -> None:
+    hours = Hours(
+        zone="UTC",
+        weekly=(Opening(days=DAYS, start="00:00", end="24:00"),),
+        overrides=(Override(date=day.isoformat(), closed=True),),
+    )
+
+    assert faults_of(hours) == []
+    if 1970 <= day.year < 9_999:
+        assert not is_open(hours, at(f"{day.isoformat()}T12:00", "UTC"))

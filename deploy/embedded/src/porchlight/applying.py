@@ -1,26 +1,21 @@
-"""Policies as code: a file's skills, queues and agents, what they would change, and changing it."""
+"""Policies as code: a file's skills, queues and agents, what they would change, and changing it: all of it or nothing."""
 
 import asyncio
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-import yaml
-
-from common.contracts.needs import NESTING_MAX, is_nested_too_deep
-from common.contracts.policies import QueuePolicy
 from porchlight.clients import Administrator, Integration, Refused
 from porchlight.home import Trouble
-from router.core.needs import skills_need
-from router.vetting import Known, vet
+from porchlight.setup_files import SetUp, read, vet_all, whole
+
+__all__ = ["Change", "apply", "changes", "read", "wait_until_known"]
 
 KNOWN_TIMEOUT_S = 30.0
-TABLES = {"skills", "queues", "agents"}
 SET_BY_OTHERS = {"id", "version", "contacts", "agent_id", "presence", "limits"}
 """What an answer says besides what a file can."""
+REFERRING = ("overflow", "split", "borrow", "headroom")
+"""The parts of a policy that name other queues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,120 +28,157 @@ class Change:
     fields: tuple[tuple[str, Any, Any], ...]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The file's tables `queues` and `agents` and its list `skills`, from TOML or YAML. `Trouble` when it is not such a file."""
-    try:
-        text = path.read_text()
-        found = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as why:
-        raise Trouble(f"cannot read {path}: {why}") from why
-    except RecursionError as why:
-        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep") from why
-    if is_nested_too_deep(found):
-        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep")
-    if not isinstance(found, dict):
-        raise Trouble(f"{path}: there must be tables skills, queues and agents")
-    unknown = sorted(set(found) - TABLES)
-    if unknown:
-        raise Trouble(f"{path}: unknown table {', '.join(unknown)}; there are skills, queues and agents")
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What is wanted, what is there of it, and the difference."""
+
+    wanted: SetUp
+    queues: dict[str, dict[str, Any]]
+    agents: dict[str, dict[str, Any]]
+    changes: list[Change]
 
 
 async def changes(administrator: Administrator, wanted: dict[str, Any]) -> list[Change]:
-    """What applying the file would change, skills first. `Trouble` names a policy that cannot work."""
-    skills = set(await administrator.skills())
-    there = await administrator.queues()
-    _vet(wanted, skills | set(wanted.get("skills", [])), there)
-    found = [
-        Change(kind="skill", name=one, is_new=True, fields=()) for one in wanted.get("skills", []) if one not in skills
-    ]
-    for name, queue in wanted.get("queues", {}).items():
+    """What applying the file would change, skills first. `Trouble` names everything that would be refused."""
+    return (await _plan(administrator, wanted)).changes
+
+
+async def _plan(administrator: Administrator, wanted: dict[str, Any]) -> _Plan:
+    full = whole(wanted)
+    skills, there = set(await administrator.skills()), await administrator.queues()
+    agents = {name: await administrator.agent(name) for name in full.agents}
+    vet_all(full, skills, there)
+    found = [Change(kind="skill", name=one, is_new=True, fields=()) for one in full.skills if one not in skills]
+    for name, queue in full.queues.items():
         found += _compare("queue", name, there.get(name), queue)
-    for name, agent in wanted.get("agents", {}).items():
-        found += _compare("agent", name, await administrator.agent(name), agent)
-    return found
+    for name, agent in full.agents.items():
+        found += _compare("agent", name, agents[name], agent)
+    present = {name: agent for name, agent in agents.items() if agent is not None}
+    plan = _Plan(wanted=full, queues=there, agents=present, changes=found)
+    await _ask(administrator, plan)
+    return plan
 
 
-def _vet(wanted: dict[str, Any], skills: set[str], there: dict[str, dict[str, Any]]) -> None:
-    """The router's own test of policies, with the file's skills and queues as if they were there."""
-    whole = {**there, **wanted.get("queues", {})}
-    policies = {}
-    for name, queue in whole.items():
-        try:
-            policies[name] = msgspec.convert(queue.get("policy", {}), QueuePolicy)
-        except msgspec.ValidationError as why:
-            raise Trouble(f"queues.{name}.policy: {why}") from why
+async def _ask(administrator: Administrator, plan: _Plan) -> None:
+    """Ask the services themselves about what only they know: scorers, and who is signed in."""
     faults = []
-    for name, queue in wanted.get("queues", {}).items():
-        pool = queue.get("pool")
-        others = {each: policies[each] for each, other in whole.items() if each != name and other.get("pool") == pool}
-        pairs = tuple((one["skill"], one.get("min_level", 0)) for one in queue.get("requirements", []))
-        missing = [skill for skill, _ in pairs if skill not in skills]
-        faults += [f"queues.{name}.requirements: there is no skill {skill}" for skill in missing]
-        known = Known(skills=skills, queues=others, scorers=frozenset({policies[name].choice.scorer}))
-        faults += [
-            f"queues.{name}.policy.{fault.path}: {fault.reason}"
-            for fault in vet(name, skills_need(pairs), policies[name], known)
-        ]
+    for change in plan.changes:
+        try:
+            if change.kind == "queue":
+                await administrator.put_queue(change.name, _alone(plan.wanted.queues[change.name]), dry_run=True)
+            elif change.kind == "agent":
+                agent = plan.wanted.agents[change.name]
+                await administrator.put_agent(change.name, {**agent, "skills": {}}, dry_run=True)
+        except Refused as why:
+            faults.append(f"{change.kind}s.{change.name}: {why}; {why.problem.get('errors', '')}")
     if faults:
         raise Trouble("\n".join(faults))
+
+
+def _alone(queue: dict[str, Any]) -> dict[str, Any]:
+    """The queue without what the file may define besides: skills and other queues were judged before."""
+    choice = queue["policy"].get("choice", {})
+    kept = {name: value for name, value in choice.items() if name != "weights"}
+    policy = {"choice": kept} if choice.get("method") == "scorer" else {}
+    return {**queue, "requirements": [], "policy": policy}
 
 
 def _compare(
     kind: Literal["queue", "agent"], name: str, before: dict[str, Any] | None, after: dict[str, Any]
 ) -> Iterator[Change]:
+    wanted = dict(_flat(after))
     if before is None:
-        yield Change(
-            kind=kind, name=name, is_new=True, fields=tuple((path, None, value) for path, value in _flat(after))
-        )
+        yield Change(kind=kind, name=name, is_new=True, fields=tuple((path, None, wanted[path]) for path in wanted))
         return
     known = {path: value for path, value in _flat(before) if path.split(".")[0] not in SET_BY_OTHERS}
-    wanted = dict(_flat(after))
-    gone = [path for path in known if path not in wanted and _is_inside(path, after)]
-    fields = [(path, known.get(path), value) for path, value in wanted.items() if known.get(path) != value]
-    fields += [(path, known[path], None) for path in gone]
+    paths = sorted({*known, *wanted})
+    fields = tuple((path, known.get(path), wanted.get(path)) for path in paths if known.get(path) != wanted.get(path))
     if fields:
-        yield Change(kind=kind, name=name, is_new=False, fields=tuple(sorted(fields, key=lambda one: one[0])))
-
-
-def _is_inside(path: str, after: dict[str, Any]) -> bool:
-    """Whether the file speaks of what the path is a part of, so that its silence about the path means: the default."""
-    return "." in path and path.split(".")[0] in after
+        yield Change(kind=kind, name=name, is_new=False, fields=fields)
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and (value or not path):
         for name, inner in value.items():
             yield from _flat(inner, f"{path}.{name}" if path else str(name))
-    elif value not in ({}, []):
-        yield path, value
+    elif value not in ({}, [], ()):
+        yield path, list(value) if isinstance(value, tuple) else value
 
 
 async def apply(administrator: Administrator, wanted: dict[str, Any]) -> dict[str, int]:
-    """Define everything, skills first; returns how many of each. `Trouble` names what was refused.
+    """Define everything, skills first; returns how many of each the file has. What is as wanted already is left alone.
 
-    Queues may refer to each other: those with a policy are defined without it first, where they are not there yet.
+    Everything is checked before anything is changed. `Trouble` names what was refused; what was changed before a refusal that
+    nobody could foresee (somebody else changed something meanwhile) is put back.
     """
-    counts = {"skills": 0, "queues": 0, "agents": 0}
-    queues = wanted.get("queues", {})
+    plan = await _plan(administrator, wanted)
+    done: list[Change] = []
     try:
-        for skill in wanted.get("skills", []):
-            await administrator.put_skill(skill)
-            counts["skills"] += 1
-        if any(queue.get("policy") for queue in queues.values()):
-            there = await administrator.queues()
-            for name, queue in queues.items():
-                if name not in there:
-                    await administrator.put_queue(name, {key: value for key, value in queue.items() if key != "policy"})
-        for name, queue in queues.items():
-            await administrator.put_queue(name, queue)
-            counts["queues"] += 1
-        for agent, profile in wanted.get("agents", {}).items():
-            await administrator.put_agent(agent, profile)
-            counts["agents"] += 1
+        for change in plan.changes:
+            if change.kind == "skill":
+                await administrator.put_skill(change.name)
+                done.append(change)
+        await _put_queues(administrator, plan, done)
+        for change in plan.changes:
+            if change.kind == "agent":
+                await administrator.put_agent(change.name, plan.wanted.agents[change.name])
+                done.append(change)
     except Refused as why:
-        raise Trouble(f"after {counts}: {why}; {why.problem.get('errors', '')}") from why
-    return counts
+        left = await _put_back(administrator, plan, done)
+        rest = f"; changed and still there: {', '.join(left)}" if left else "; nothing was changed"
+        raise Trouble(f"{why}; {why.problem.get('errors', '')}{rest}") from why
+    full = plan.wanted
+    return {"skills": len(full.skills), "queues": len(full.queues), "agents": len(full.agents)}
+
+
+async def _put_queues(administrator: Administrator, plan: _Plan, done: list[Change]) -> None:
+    """Queues may refer to each other, and a reference may be refused until another one is gone: first without any, where needed."""
+    left = [change for change in plan.changes if change.kind == "queue"]
+    new = [change for change in left if change.is_new]
+    if any(plan.wanted.queues[change.name]["policy"] for change in left):
+        for change in new:
+            await administrator.put_queue(change.name, {**plan.wanted.queues[change.name], "policy": {}})
+            done.append(change)
+    loosened = False
+    while left:
+        refused: list[Change] = []
+        for change in left:
+            try:
+                await administrator.put_queue(change.name, plan.wanted.queues[change.name])
+                done.append(change)
+            except Refused:
+                if loosened and len(refused) + 1 == len(left):
+                    raise
+                refused.append(change)
+        if len(refused) == len(left):
+            loosened = True
+            for change in refused:
+                queue = plan.wanted.queues[change.name]
+                policy = {name: value for name, value in queue["policy"].items() if name not in REFERRING}
+                await administrator.put_queue(change.name, {**queue, "policy": policy})
+                done.append(change)
+        left = refused
+
+
+async def _put_back(administrator: Administrator, plan: _Plan, done: list[Change]) -> list[str]:
+    """Undo what was done; returns what could not be, which is what is new."""
+    left = list({(change.kind, change.name): change for change in done if not change.is_new}.values())
+    for _ in range(len(left)):  # what refers to something that comes back later is put back in the next round
+        for change in list(left):
+            try:
+                if change.kind == "queue":
+                    await administrator.put_queue(change.name, _own(plan.queues[change.name]))
+                else:
+                    await administrator.put_agent(change.name, _own(plan.agents[change.name]))
+                left.remove(change)
+            except Refused:
+                continue
+    stays = [*left, *(change for change in done if change.is_new)]
+    return sorted({f"{change.kind} {change.name}" for change in stays})
+
+
+def _own(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name not in SET_BY_OTHERS}
 
 
 async def wait_until_known(integration: Integration, body: dict[str, Any]) -> dict[str, Any]:

@@ -265,13 +265,15 @@ class Administrator:
         """Define a skill."""
         expect(await self._presence.send("PUT", f"/v1/skills/{skill}"), 200)
 
-    async def put_queue(self, queue: str, policy: dict[str, Any]) -> dict[str, Any]:
-        """Define or change a queue."""
-        return expect(await self._router.send("PUT", f"/v1/queues/{queue}", json=policy), 200)
+    async def put_queue(self, queue: str, policy: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Define or change a queue; with `dry_run` only ask whether that would be taken. Raises `Refused`."""
+        path = f"/v1/queues/{queue}{'?dry_run=true' if dry_run else ''}"
+        return expect(await self._router.send("PUT", path, json=policy), 200)
 
-    async def put_agent(self, agent: str, profile: dict[str, Any]) -> dict[str, Any]:
-        """Define or change an agent."""
-        return expect(await self._presence.send("PUT", f"/v1/agents/{agent}", json=profile), 200)
+    async def put_agent(self, agent: str, profile: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Define or change an agent; with `dry_run` only ask whether that would be taken. Raises `Refused`."""
+        path = f"/v1/agents/{agent}{'?dry_run=true' if dry_run else ''}"
+        return expect(await self._presence.send("PUT", path, json=profile), 200)
 
     async def skills(self) -> list[str]:
         """Every skill."""

@@ -50,13 +50,24 @@ def add_admin_routes(
         responses=documented(MALFORMED_JSON, INVALID_REQUEST, UNKNOWN_SKILL, AGENT_SIGNED_IN),
     )
     async def put_agent(
-        agent_id: NamePath, body: AgentIn, who: Annotated[Principal, Depends(admin)]
+        agent_id: NamePath,
+        body: AgentIn,
+        who: Annotated[Principal, Depends(admin)],
+        dry_run: Annotated[bool, Query()] = False,
     ) -> Response | dict[str, Any]:
-        """Define or change an agent (role admin). A signed-in agent's new skills count at once."""
+        """Define or change an agent (role admin). A signed-in agent's new skills count at once.
+
+        With `dry_run` nothing is saved: the answer says what the agent would be.
+        """
         missing = sorted(set(body.skills) - set(await directory.skills()))
         if missing:
             return answer(UNKNOWN_SKILL, f"There is no skill {', '.join(missing)}.")
         values = body.model_dump()
+        if dry_run:
+            there = await directory.get_agent(agent_id) or {"pool": body.pool, "presence": "offline", "limits": {}}
+            if there["pool"] != body.pool and there["presence"] != "offline":
+                return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
+            return {**values, "agent_id": agent_id, "presence": there["presence"], "limits": there["limits"]}
         traits = {name: values.pop(name) for name in TRAITS}
         profile = Profile(agent_id=agent_id, **values, traits=traits)
         refused = await directory.put_agent(profile, actor=who.subject)

@@ -1,5 +1,7 @@
 """Hours of operation: whether a queue is open at a moment, in its own zone. The core is only told."""
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -9,6 +11,7 @@ import holidays
 from common.contracts.policies import Hours
 
 DAY_MINUTES = 1_440
+TIME = re.compile(r"([0-9]{2}):([0-5][0-9])")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CALENDARS_MAX = 512
 """Holiday calendars (a place and a year each) that are kept; the one used longest ago goes first."""
@@ -34,20 +37,36 @@ def faults_of(hours: Hours) -> list[tuple[str, str]]:
         ZoneInfo(hours.zone)
     except (KeyError, ValueError, OSError):
         found.append(("zone", f"there is no time zone {hours.zone!r}; use a name like Europe/Berlin"))
-    for number, opening in enumerate(hours.weekly):
-        if not opening.days:
-            found.append((f"weekly[{number}].days", "names no day"))
-        found += [(f"weekly[{number}].{where}", why) for where, why in _span_faults(opening.start, opening.end)]
-    for number, override in enumerate(hours.overrides):
-        if not _is_date(override.date):
-            found.append((f"overrides[{number}].date", f"{override.date!r} is no date like 2026-12-24"))
-        if not override.closed:
-            found += [
-                (f"overrides[{number}].{where}", why) for where, why in _span_faults(override.start, override.end)
-            ]
+    found += [*_weekly_faults(hours), *_override_faults(hours)]
     if hours.holidays and not _has_calendar(hours.holidays):
         found.append(("holidays", f"there is no holiday calendar {hours.holidays!r}; use one like US or US-TX"))
     return found
+
+
+def _weekly_faults(hours: Hours) -> Iterator[tuple[str, str]]:
+    for number, opening in enumerate(hours.weekly):
+        place = f"weekly[{number}]"
+        if not opening.days:
+            yield f"{place}.days", "names no day"
+        twice = sorted({day for day in opening.days if opening.days.count(day) > 1})
+        if twice:
+            yield f"{place}.days", f"names {', '.join(twice)} twice"
+        yield from ((f"{place}.{where}", why) for where, why in _span_faults(opening.start, opening.end))
+
+
+def _override_faults(hours: Hours) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for number, override in enumerate(hours.overrides):
+        place = f"overrides[{number}]"
+        if not _is_date(override.date):
+            yield f"{place}.date", f"{override.date!r} is no date like 2026-12-24"
+        elif override.date in seen:
+            yield f"{place}.date", f"{override.date} stands there twice: only the first would count"
+        seen.add(override.date)
+        if not override.closed:
+            yield from ((f"{place}.{where}", why) for where, why in _span_faults(override.start, override.end))
+        elif override.start or override.end:
+            yield place, "is closed and has hours: give one of them"
 
 
 def _is_date(text: str) -> bool:
@@ -99,8 +118,8 @@ def _has_come(local: datetime, minutes: int) -> bool:
 
 
 def _minutes(text: str) -> int | None:
-    hour, _, minute = text.partition(":")
-    if len(text) != 5 or not (hour.isdigit() and minute.isdigit()):
+    found = TIME.fullmatch(text)
+    if found is None:
         return None
-    total = int(hour) * 60 + int(minute)
-    return total if int(minute) < 60 and total <= DAY_MINUTES else None
+    total = int(found[1]) * 60 + int(found[2])
+    return total if total <= DAY_MINUTES else None

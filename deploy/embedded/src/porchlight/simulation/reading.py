@@ -5,37 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
-from common.contracts.needs import NESTING_MAX, is_nested_too_deep, need_faults
+from common.contracts.needs import need_faults
 from porchlight.home import Trouble
 from porchlight.simulation.scenario import RANDOM, Draw, QueueSpec, Scenario, Stream
+from porchlight.structured import line_of, read_file
 from router.core.needs import skills_need
 from router.core.values import CHANNEL_UNITS
 from router.vetting import Known, vet
 
-FILE_BYTES_MAX = 4_000_000
-
 
 def read_scenario(path: Path) -> Scenario:
     """The file's scenario. `Trouble` names file, line, field and reason."""
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise Trouble(f"{path} is larger than {FILE_BYTES_MAX} bytes")
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as why:
-        raise Trouble(f"cannot read {path}: {why}") from why
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as why:
-        mark = getattr(why, "problem_mark", None)
-        line = "" if mark is None else f", line {mark.line + 1}"
-        raise Trouble(f"{path}{line}: {getattr(why, 'problem', why)}") from why
-    except RecursionError as why:
-        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep") from why
-    if is_nested_too_deep(raw):
-        raise Trouble(f"{path}: is nested more than {NESTING_MAX} levels deep")
+    raw, tree = read_file(path, is_yaml=True)
     faults = []
     scenario = None
     try:
@@ -46,7 +28,7 @@ def read_scenario(path: Path) -> Scenario:
     if scenario is not None:
         faults = list(_faults(scenario))
     if faults:
-        lines = [f"{path}, line {_line(tree, place)}: {place or 'file'}: {reason}" for place, reason in faults]
+        lines = [f"{path}, line {line_of(tree, place)}: {place or 'file'}: {reason}" for place, reason in faults]
         raise Trouble("\n".join(lines))
     assert scenario is not None
     return scenario
@@ -113,25 +95,3 @@ def _draw(place: str, draw: Draw) -> Iterator[tuple[str, str]]:
         yield place, f"give exactly one of {names}, not {' and '.join(draw.given) or 'none'}"
     if draw.values == ():
         yield f"{place}.values", "is empty"
-
-
-def _line(tree: Any, place: str) -> int:
-    """The line of the place in the file, or of the nearest thing around it."""
-    node = tree
-    for part in place.replace("[", ".[").split("."):
-        found = _child(node, part)
-        if found is None:
-            break
-        node = found
-    return 1 if node is None else int(node.start_mark.line) + 1
-
-
-def _child(node: Any, part: str) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == part:
-                return value
-    if isinstance(node, yaml.SequenceNode) and part.startswith("[") and part[1:-1].isdigit():
-        number = int(part[1:-1])
-        return node.value[number] if number < len(node.value) else None
-    return None
