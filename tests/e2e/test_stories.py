@@ -8,7 +8,7 @@ import pytest
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
-from porchlight.clients import Refused
+from porchlight.clients import Desktop, Refused
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 
@@ -181,6 +181,60 @@ async def test_only_the_agent_who_holds_the_contact_sees_the_customer(
     assert early.status_code == 404
     assert (await ann._caller.send("GET", path)).json()["name"] == "Ada"
     assert (await bob._caller.send("GET", path)).status_code == 404
+
+
+async def test_a_disabled_agent_is_out_at_once_and_the_customers_are_served_by_others(
+    centre: Centre, platform: RunningPlatform
+) -> None:
+    await centre.open(link_grace_ms=500)
+    ann = await centre.agent("ann")
+    held, offered = await centre.post(channel="chat"), await centre.post(channel="chat")
+    await ann.accept(await centre.offer(ann, held))
+    await centre.offer(ann, offered)
+    polls = [await held_poll(centre, ann, turn) for turn in range(len(platform.running.presence))]
+
+    await centre.administrator.put_agent(ann.name, {"pool": centre.name, "enabled": False})
+    answers = await asyncio.gather(*polls, return_exceptions=True)
+
+    assert [(one.status, one.kind) for one in answers if isinstance(one, Refused)] == [(409, "session-over")] * 2
+    with pytest.raises(Refused) as out:
+        await ann.sign_in()
+    assert (out.value.status, out.value.kind) == (403, "not-an-agent")
+    bob = await centre.agent("bob")
+    await centre.offer(bob, offered)
+    await centre.offer(bob, held)
+
+
+async def test_a_supervisor_signs_an_agent_out_who_may_come_back(centre: Centre) -> None:
+    await centre.open(link_grace_ms=60_000)
+    ann = await centre.agent("ann")
+    contact_id = await centre.post()
+    await ann.accept(await centre.offer(ann, contact_id))
+    poll = await held_poll(centre, ann, 1)
+
+    await centre.administrator.sign_out(ann.name)
+
+    with pytest.raises(Refused) as over:
+        await poll
+    assert (over.value.status, over.value.kind) == (409, "session-over")
+    await centre.state(contact_id, "link_lost")
+    await ann.sign_in()
+    await centre.state(contact_id, "assigned")
+
+
+async def held_poll(centre: Centre, desktop: Desktop, turn: int) -> "asyncio.Task[None]":
+    """Long polls of the desktop's session at another replica, one after the other, until one is refused; one is held now."""
+    other = centre.clients.desktop(desktop.name)
+    other.session_no, other._caller.turn = desktop.session_no, turn
+
+    async def poll() -> None:
+        while True:
+            await other.inbox(wait_s=25)
+
+    await other.inbox()
+    task = asyncio.create_task(poll())
+    await asyncio.wait({task}, timeout=0.5)
+    return task
 
 
 async def test_reporting_counts_what_happened(centre: Centre) -> None:

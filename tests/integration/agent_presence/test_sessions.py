@@ -7,12 +7,15 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from agent_presence.adapters.directory import PostgresDirectory
+from agent_presence.adapters.session_ends import PostgresSessionEnds
 from agent_presence.adapters.sessions import PostgresSessions
-from agent_presence.domain import TELL_AGAIN_MS, Command, Kept
+from agent_presence.domain import TELL_AGAIN_MS, Command, Kept, Profile
 from common.contracts.policies import Need
 from common.runtime.clock import SystemClock
-from common.runtime.database import Pool, borrowed, open_pool
+from common.runtime.database import Pool, borrowed, open_engine, open_pool
 from common.runtime.failures import Retryable
+from common.testing.eventually import eventually
 from tests.integration.conftest import Place
 
 CONTACT = "00000000-0000-7000-8000-000000000001"
@@ -21,7 +24,7 @@ CONTACT = "00000000-0000-7000-8000-000000000001"
 @pytest.fixture
 async def pool(place: Place) -> AsyncIterator[Pool]:
     owner = await asyncpg.connect(place.owners["agent-presence"])
-    await owner.execute("TRUNCATE session, agent, command, outbox CASCADE")
+    await owner.execute("TRUNCATE session, agent, command, outbox, audit CASCADE")
     await owner.close()
     pool = await open_pool(place.dsns["agent-presence"], name="t", size=3)
     for agent in ("ann", "bob"):
@@ -175,6 +178,129 @@ async def test_a_command_of_a_session_that_is_over_is_not_kept(pool: Pool) -> No
 
     assert [what for what, _, _ in kept] == [Kept.SESSION_OVER, Kept.FRESH]
     assert await pool.fetchval("SELECT count(*) FROM command") == 1
+
+
+def profile(agent_id: str = "ann", *, enabled: bool = True, pool: str = "p") -> Profile:
+    return Profile(agent_id=agent_id, pool=pool, skills={"billing": 70}, units=6, enabled=enabled, traits={})
+
+
+@pytest.fixture
+async def directory(place: Place) -> AsyncIterator[PostgresDirectory]:
+    engine = open_engine(place.dsns["agent-presence"], name="t-admin", size=2)
+    yield PostgresDirectory(engine, SystemClock())
+    await engine.dispose()
+
+
+async def test_disabling_an_agent_ends_its_session_in_the_same_transaction(
+    pool: Pool, directory: PostgresDirectory
+) -> None:
+    table = sessions(pool)
+    await table.sign_in("ann", "available")
+    await table.sign_in("bob", "available")
+
+    told = await directory.put_agent(profile(enabled=False, pool="elsewhere"), actor="root")
+
+    assert told is not None and [(row.key, row.type) for row in told] == [("ann", "agent.session_ended")]
+    assert b'"reason":"disabled"' in told[0].value and b'"pool":"p"' in told[0].value
+    assert (await facts(pool)).count("agent.session_ended") == 1
+    assert await table.renew([("ann", 1), ("bob", 1)]) == [False, True]
+    assert await table.sign_in("ann", "available") is None
+    assert [what for what, _, _ in await table.keep([command()])] == [Kept.SESSION_OVER]
+
+
+async def test_an_agent_who_is_disabled_can_do_nothing_even_if_its_session_was_left(pool: Pool) -> None:
+    table = sessions(pool)
+    await table.sign_in("ann", "available")
+    await pool.execute("UPDATE agent SET enabled = false WHERE agent_id = 'ann'")
+
+    assert await table.renew([("ann", 1)]) == [False]
+    assert await table.change("ann", session_no=1, presence="break") is None
+    assert await table.pool_of("ann", 1) is None
+    assert [what for what, _, _ in await table.keep([command()])] == [Kept.SESSION_OVER]
+
+
+async def test_nobody_signs_in_while_being_disabled(pool: Pool, place: Place) -> None:
+    table = sessions(pool)
+    owner, admin = await asyncpg.connect(place.owners["agent-presence"]), await asyncpg.connect(place.admin_dsn)
+    async with owner.transaction():
+        await owner.execute("UPDATE agent SET enabled = false WHERE agent_id = 'ann'")
+        signing_in = asyncio.create_task(table.sign_in("ann", "available"))
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 't'"
+        await eventually(lambda: admin.fetchval(waiting), what="the sign-in waits for the row")
+    await owner.close()
+    await admin.close()
+
+    assert await signing_in is None
+    assert await facts(pool) == []
+
+
+async def test_a_supervisor_signs_an_agent_out_once(pool: Pool, place: Place, directory: PostgresDirectory) -> None:
+    table = sessions(pool)
+    await table.sign_in("ann", "available")
+
+    first = await directory.end_session("ann", actor="sue")
+    again = await directory.end_session("ann", actor="sue")
+
+    assert len(first) == 1 and b'"reason":"signed_out_by_supervisor"' in first[0].value
+    assert again == []
+    assert await table.renew([("ann", 1)]) == [False]
+    assert await table.sign_in("ann", "available") is not None, "to keep an agent out it must be disabled"
+    owner = await asyncpg.connect(place.owners["agent-presence"])
+    noted = await owner.fetch("SELECT actor, subject FROM audit WHERE action = 'session.end'")
+    await owner.close()
+    assert [tuple(row) for row in noted] == [("sue", "ann")]
+
+
+async def test_every_end_of_a_session_is_heard_by_who_listens(
+    pool: Pool, place: Place, directory: PostgresDirectory
+) -> None:
+    heard: list[tuple[str, int]] = []
+    listening = asyncio.Event()
+    ends = PostgresSessionEnds(place.dsns["agent-presence"], name="t")
+    task = asyncio.create_task(ends.listen(listening=listening.set, over=lambda *end: heard.append(end)))
+    await asyncio.wait_for(listening.wait(), 10)
+    table = sessions(pool)
+
+    async def has_come(end: tuple[str, int]) -> None:
+        async def look() -> bool:
+            return end in heard
+
+        await eventually(look, what=f"{end} is heard")
+
+    await table.sign_in("ann", "available")
+    await table.sign_in("ann", "available")
+    await has_come(("ann", 1))
+    await table.sign_out("ann", 2)
+    await has_come(("ann", 2))
+    await table.sign_in("ann", "available")
+    await table.renew([("ann", 3)])
+    await table.change("ann", session_no=3, presence="break")
+    await pool.execute("UPDATE session SET lease_expires_at = now() - interval '1 second' WHERE agent_id = 'ann'")
+    await table.expire()
+    await has_come(("ann", 3))
+    await table.sign_in("ann", "available")
+    await directory.put_agent(profile(enabled=False), actor="root")
+    await has_come(("ann", 4))
+
+    assert sorted(set(heard)) == [("ann", 1), ("ann", 2), ("ann", 3), ("ann", 4)], "renewals and changes are no ends"
+    task.cancel()
+
+
+async def test_whoever_listens_is_told_that_the_connection_was_lost(pool: Pool, place: Place) -> None:
+    listening = asyncio.Event()
+    ends = PostgresSessionEnds(place.dsns["agent-presence"], name="t-lost")
+    task = asyncio.create_task(ends.listen(listening=listening.set, over=lambda *_: None))
+    await asyncio.wait_for(listening.wait(), 10)
+    admin = await asyncpg.connect(place.admin_dsn)
+
+    ended = await admin.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 't-lost-ends'"
+    )
+
+    assert ended == 1
+    with pytest.raises(Retryable):
+        await asyncio.wait_for(task, 10)
+    await admin.close()
 
 
 async def test_rows_that_a_dead_instance_still_holds_are_waited_for_and_tried_again(pool: Pool) -> None:

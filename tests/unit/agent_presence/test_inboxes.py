@@ -125,6 +125,15 @@ class Never:
     async def is_alive(self, agent_id: str, session_no: int) -> bool:
         return True
 
+    def is_over(self, agent_id: str, session_no: int) -> bool:
+        return False
+
+
+async def a_turn_of_the_loop() -> None:
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    await turned.wait()
+
 
 async def is_not_gone() -> bool:
     return False
@@ -144,7 +153,7 @@ async def test_an_agent_who_moved_to_a_shard_with_a_shorter_log_is_told_of_an_of
     fold(inboxes, routing.AgentRoutingChanged(**ROUTED), seq=1_000_001, shard=3)
     fold(inboxes, routing.AgentRoutingChanged(**ROUTED), seq=50, shard=7)
     poll = held(inboxes, etag(inboxes))
-    await asyncio.sleep(0)
+    await a_turn_of_the_loop()
 
     fold(inboxes, offer(), seq=51, shard=7)
 
@@ -155,11 +164,11 @@ async def test_a_replica_that_has_not_read_what_the_desktop_saw_waits_until_it_h
     ahead, behind = Inboxes(), Inboxes()
     fold(ahead, offer(), seq=51, shard=7)
     poll = held(behind, etag(ahead))
-    await asyncio.sleep(0)
+    await a_turn_of_the_loop()
     assert not poll.done()
 
     fold(behind, offer(), seq=51, shard=7)
-    await asyncio.sleep(0)
+    await a_turn_of_the_loop()
     assert not poll.done(), "now it knows the same: there is nothing new"
     fold(behind, routing.OfferTimedOut(**ABOUT), seq=52, shard=7)
 

@@ -297,6 +297,10 @@ class Administrator:
         answer = await self._presence.send("GET", f"/v1/agents/{agent}")
         return None if answer.status_code == 404 else expect(answer, 200)
 
+    async def sign_out(self, agent: str) -> None:
+        """End the agent's session."""
+        expect(await self._presence.send("DELETE", f"/v1/agents/{agent}/session"), 200)
+
     async def put_limits(self, agent: str, limits: dict[str, Any]) -> None:
         """Say where the agent's time ends."""
         expect(await self._presence.send("PUT", f"/v1/agents/{agent}/limits", json=limits), 200)

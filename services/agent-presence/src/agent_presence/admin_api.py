@@ -57,7 +57,9 @@ def add_admin_routes(
     ) -> Response | dict[str, Any]:
         """Define or change an agent (role admin). A signed-in agent's new skills count at once.
 
-        With `dry_run` nothing is saved: the answer says what the agent would be.
+        `enabled: false` ends the agent's session: its calls get 409 `session-over`, a new sign-in 403; offers go back, and
+        held contacts are kept for the queue's grace, then offered to others. With `dry_run` nothing is saved: the answer
+        says what the agent would be.
         """
         missing = sorted(set(body.skills) - set(await directory.skills()))
         if missing:
@@ -65,18 +67,34 @@ def add_admin_routes(
         values = body.model_dump()
         if dry_run:
             there = await directory.get_agent(agent_id) or {"pool": body.pool, "presence": "offline", "limits": {}}
-            if there["pool"] != body.pool and there["presence"] != "offline":
+            presence = there["presence"] if body.enabled else "offline"
+            if there["pool"] != body.pool and presence != "offline":
                 return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
-            return {**values, "agent_id": agent_id, "presence": there["presence"], "limits": there["limits"]}
+            return {**values, "agent_id": agent_id, "presence": presence, "limits": there["limits"]}
         traits = {name: values.pop(name) for name in TRAITS}
         profile = Profile(agent_id=agent_id, **values, traits=traits)
-        refused = await directory.put_agent(profile, actor=who.subject)
-        if refused is not None:
+        told = await directory.put_agent(profile, actor=who.subject)
+        if told is None:
             return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
+        outbox.hand_over(told)
         changed = await sessions.change(agent_id, session_no=None)
         if changed is not None:
             outbox.hand_over(changed[1])
         return _shown(await directory.get_agent(agent_id) or {})
+
+    @app.delete(
+        "/v1/agents/{agent_id}/session",
+        response_model=AgentOut,
+        tags=["admin"],
+        responses=documented(NOT_FOUND, INVALID_REQUEST),
+    )
+    async def end_session(agent_id: NamePath, who: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
+        """Sign an agent out (role supervisor or admin); audited. Offers go back, held contacts are kept for the grace.
+
+        The agent may sign in again; to keep an agent out, disable it. Done already is done."""
+        outbox.hand_over(await directory.end_session(agent_id, actor=who.subject))
+        found = await directory.get_agent(agent_id)
+        return answer(NOT_FOUND, f"There is no agent {agent_id}.") if found is None else _shown(found)
 
     @app.put(
         "/v1/agents/{agent_id}/limits",

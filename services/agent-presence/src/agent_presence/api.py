@@ -159,7 +159,7 @@ def _add_session_routes(app: FastAPI, desk: Desk, agent: Any) -> None:
         rows = await desk.sessions.sign_out(who.subject, number)
         if rows is None:
             return answer(SESSION_OVER, f"Session {number} is over.")
-        desk.leases.over(who.subject)
+        desk.leases.over(who.subject, number)
         desk.outbox.hand_over(rows)
         return _session_out(who.subject, number, "offline", desk)
 

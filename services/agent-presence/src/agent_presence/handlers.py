@@ -9,7 +9,7 @@ import structlog
 from agent_presence import metrics
 from agent_presence.domain import Command, Kept, Session
 from agent_presence.inboxes import Inboxes
-from agent_presence.ports import Directory, Relay, Sessions
+from agent_presence.ports import Directory, Relay, SessionEnds, Sessions
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import monotonic_s
 from common.runtime.failures import Retryable
@@ -19,6 +19,11 @@ log = structlog.get_logger()
 SKILLS_READ_EVERY_S = 0.2
 REMEMBERED_MAX = 50_000
 """Sessions that this replica remembers as alive; beyond it all are forgotten and asked for again."""
+
+UNHEARD_S = 1.0
+"""How long a session is believed to be alive while its end would not be heard."""
+LISTEN_AGAIN_S = 0.5
+NEVER_S = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,38 +35,80 @@ class Answered:
 
 
 class Leases:
-    """Signs of life, folded: one write a session in a third of the lease, many sessions in one statement."""
+    """Signs of life, folded: one write a session in a third of the lease, many sessions in one statement.
+
+    What is remembered of a session is dropped as soon as its end is heard (see `EndWatch`). While nobody listens, it is
+    remembered for `UNHEARD_S` only.
+    """
 
     def __init__(self, sessions: Sessions, *, lease_s: float) -> None:
         self._renew = SharedCommit(sessions.renew, what="lease", key=lambda given: given[0])
         self.renew_every_s = lease_s / 3
         self._alive: dict[str, tuple[int, float]] = {}
+        self._listens = False
 
     def signed_in(self, session: Session) -> None:
         """From now on only this session of the agent counts here."""
-        self._remember(session.agent_id, session.session_no)
+        self._put(session.agent_id, session.session_no, monotonic_s())
 
-    def over(self, agent_id: str) -> None:
-        """The session ended: ask the database next time."""
-        self._alive.pop(agent_id, None)
+    def over(self, agent_id: str, session_no: int) -> None:
+        """Sessions of the agent up to this number are over."""
+        known = self._alive.get(agent_id)
+        if known is None or known[0] <= session_no:
+            self._put(agent_id, session_no + 1, NEVER_S)
+
+    def is_over(self, agent_id: str, session_no: int) -> bool:
+        """Whether the session is known to be over; what is not known here is not over."""
+        return session_no < self._alive.get(agent_id, (0, 0.0))[0]
+
+    def listen(self, listens: bool) -> None:
+        """From now on ends of sessions are heard, or no longer. What was remembered before may have ended unheard."""
+        self._listens = listens
+        if listens:
+            self._alive.clear()
 
     async def is_alive(self, agent_id: str, session_no: int) -> bool:
         """Whether the session is the agent's present one; a yes renews its lease. Raises `Retryable`."""
-        known = self._alive.get(agent_id)
-        if known is not None:
-            if session_no < known[0]:
-                return False
-            if session_no == known[0] and monotonic_s() - known[1] < self.renew_every_s:
-                return True
+        if self.is_over(agent_id, session_no):
+            return False
+        known_no, seen_s = self._alive.get(agent_id, (0, NEVER_S))
+        remembered_s = self.renew_every_s if self._listens else min(UNHEARD_S, self.renew_every_s)
+        if session_no == known_no and monotonic_s() - seen_s < remembered_s:
+            return True
         if not await self._renew((agent_id, session_no)):
             return False
-        self._remember(agent_id, session_no)
+        if self.is_over(agent_id, session_no):  # its end was heard while we asked
+            return False
+        self._put(agent_id, session_no, monotonic_s())
         return True
 
-    def _remember(self, agent_id: str, session_no: int) -> None:
+    def _put(self, agent_id: str, session_no: int, seen_s: float) -> None:
         if len(self._alive) >= REMEMBERED_MAX:
             self._alive.clear()
-        self._alive[agent_id] = (session_no, monotonic_s())
+        self._alive[agent_id] = (session_no, seen_s)
+
+
+class EndWatch:
+    """Tells this replica of every session that ended, whichever replica ended it, so that it answers 409 from then on."""
+
+    def __init__(self, ends: SessionEnds, *, leases: Leases, inboxes: Inboxes) -> None:
+        self._ends = ends
+        self._leases = leases
+        self._inboxes = inboxes
+
+    async def run(self) -> None:
+        """Listen until cancelled. When the connection breaks, sessions are asked for oftener until it is back."""
+        while True:
+            try:
+                await self._ends.listen(listening=lambda: self._leases.listen(True), over=self._over)
+            except Retryable as why:
+                log.warning("session_ends_unheard", why=str(why))
+            self._leases.listen(False)
+            await asyncio.sleep(LISTEN_AGAIN_S)
+
+    def _over(self, agent_id: str, session_no: int) -> None:
+        self._leases.over(agent_id, session_no)
+        self._inboxes.wake(agent_id)
 
 
 class KnownSkills:

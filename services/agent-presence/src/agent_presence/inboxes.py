@@ -91,6 +91,12 @@ class Inboxes:
         """An event that is set when the agent's version changes after this call."""
         return self._changed.setdefault(agent_id, asyncio.Event())
 
+    def wake(self, agent_id: str) -> None:
+        """Let who waits for this agent look again: its session may be over."""
+        event = self._changed.pop(agent_id, None)
+        if event is not None:
+            event.set()
+
     def wake_all(self) -> None:
         """Let everybody look again: the process is stopping."""
         for event in self._changed.values():
@@ -136,6 +142,4 @@ class Inboxes:
     def _bump(self, agent_id: str, shard: int, seq: int) -> None:
         version = self._versions.setdefault(agent_id, {})
         version[shard] = max(seq, version.get(shard, 0))
-        event = self._changed.pop(agent_id, None)
-        if event is not None:
-            event.set()
+        self.wake(agent_id)

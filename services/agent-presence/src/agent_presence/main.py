@@ -4,13 +4,14 @@ import asyncio
 
 from agent_presence.adapters.directory import PostgresDirectory
 from agent_presence.adapters.inbox_store import PostgresInboxes, PostgresInboxTables
+from agent_presence.adapters.session_ends import PostgresSessionEnds
 from agent_presence.adapters.sessions import PostgresSessions
 from agent_presence.admin_api import add_admin_routes
 from agent_presence.api import Desk, add_routes
 from agent_presence.config import SCHEMA, Settings
 from agent_presence.consumers import apply
 from agent_presence.errors import MISSING_HEADERS
-from agent_presence.handlers import Commands, KnownSkills, Leases, Sweeper
+from agent_presence.handlers import Commands, EndWatch, KnownSkills, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
 from agent_presence.polling import Polling
 from agent_presence.tail import Tail
@@ -76,7 +77,8 @@ async def _main(settings: Settings) -> None:
             topics=[topic],
         )
         sweeper = Sweeper(sessions, relay=outbox, lease_s=settings.lease_s, every_s=settings.sweep_every_s)
-
+        leases = Leases(sessions, lease_s=settings.lease_s)
+        watch = EndWatch(PostgresSessionEnds(dsn, name=name), leases=leases, inboxes=inboxes)
         verifier = settings.token_verifier()
 
         async def ready() -> dict[str, str]:
@@ -102,7 +104,6 @@ async def _main(settings: Settings) -> None:
             ready=ready,
             missing=MISSING_HEADERS,
         )
-        leases = Leases(sessions, lease_s=settings.lease_s)
         directory = PostgresDirectory(engine, clock)
         desk = Desk(
             sessions=sessions,
@@ -132,7 +133,7 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[probe.run, outbox.run, tail.run, follower.run, sweeper.run, wake_on_stop],
+            background=[probe.run, outbox.run, tail.run, follower.run, sweeper.run, watch.run, wake_on_stop],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

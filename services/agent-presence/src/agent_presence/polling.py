@@ -39,18 +39,18 @@ class Polling:
         while known == self.etag(agent_id, number) or self._inboxes.is_behind(elsewhere):
             left_s = min(deadline - monotonic_s(), self._leases.renew_every_s)
             if left_s <= 0 or self._stopping.is_set():
-                return True
+                break
             try:
                 async with asyncio.timeout(left_s):
                     await self._inboxes.changed(agent_id).wait()
-                continue
-            except TimeoutError:
-                pass  # time for a sign of life
-            if await is_gone():
-                return True
-            if not await self._leases.is_alive(agent_id, number):
+            except TimeoutError:  # time for a sign of life
+                if await is_gone():
+                    return True
+                if not await self._leases.is_alive(agent_id, number):
+                    return False
+            if self._leases.is_over(agent_id, number):
                 return False
-        return True
+        return not self._leases.is_over(agent_id, number)
 
 
 def _version(known: str | None, number: int) -> dict[int, int]:

@@ -1,6 +1,6 @@
 """What agent-presence needs from the outside. Every method raises `Retryable` when the database is away."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agent_presence.domain import Command, Item, Kept, Profile, Session, Standing
@@ -60,8 +60,15 @@ class Directory(Protocol):
         """Every skill."""
         ...
 
-    async def put_agent(self, profile: Profile, *, actor: str) -> str | None:
-        """Define or change an agent; `agent_signed_in` when that would move a signed-in agent to another pool."""
+    async def put_agent(self, profile: Profile, *, actor: str) -> list[OutboxRow] | None:
+        """Define or change an agent; disabling one ends its session, which the rows tell.
+
+        None: nothing was changed, because that would move a signed-in agent to another pool.
+        """
+        ...
+
+    async def end_session(self, agent_id: str, *, actor: str) -> list[OutboxRow]:
+        """Sign an agent out on behalf of `actor`; no rows when nobody was signed in."""
         ...
 
     async def put_limits(self, agent_id: str, limits: dict[str, Any], *, actor: str) -> bool:
@@ -98,6 +105,15 @@ class InboxTables(Protocol):
         outcomes: Mapping[tuple[str, str], str],
     ) -> None:
         """Items by (contact, agent), None for one that is gone; outcomes by (agent, command), the first one counts."""
+        ...
+
+
+class SessionEnds(Protocol):
+    """Ends of sessions, whichever replica ended them."""
+
+    async def listen(self, *, listening: Callable[[], None], over: Callable[[str, int], None]) -> None:
+        """Call `listening` when every end is heard from now on, and `over(agent, number)` when sessions of the agent up to
+        that number are over. Returns only by an error: `Retryable` when ends may be missed from now on."""
         ...
 
 

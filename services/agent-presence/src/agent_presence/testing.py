@@ -1,6 +1,7 @@
 """Agent-presence's tables in memory: as strict as PostgreSQL's, and shared by all replicas of a test."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,13 +64,19 @@ class PresenceTables:
         self.standings: dict[str, Standing] = {}
         self.outbox = OutboxRows(server)
         self.positions = Positions()
+        self.listeners: list[Callable[[str, int], None]] = []
+
+    def over(self, agent_id: str, session_no: int) -> None:
+        """Tell who listens that sessions of the agent up to this number are over."""
+        for listener in list(self.listeners):
+            listener(agent_id, session_no)
 
     def live(self, agent_id: str, session_no: int | None = None) -> SessionRow | None:
         """The agent's session, if it is not over, and is the one asked for."""
         row = self.sessions.get(agent_id)
         if row is None or row.ended or session_no not in (None, row.session_no):
             return None
-        return row
+        return row if self.profiles[agent_id].enabled else None
 
     def session(self, agent_id: str) -> Session:
         """A session with what the agent's profile says."""
@@ -101,6 +108,7 @@ class MemorySessions:
             if profile is None or not profile.enabled:
                 return None
             row = self._tables.sessions.setdefault(agent_id, SessionRow())
+            self._tables.over(agent_id, row.session_no)
             row.session_no += 1
             row.seq += 1
             row.presence, row.ended = presence, False
@@ -131,18 +139,19 @@ class MemorySessions:
         """See `agent_presence.ports.Sessions`."""
         async with through(self._line, "sign out"):
             row = self._tables.live(agent_id, session_no)
-            return None if row is None else [self._end(agent_id, row, "signed_out")]
+            return None if row is None else [ended(self._tables, agent_id, "signed_out", at_ms=self._clock.now_ms())]
 
     async def expire(self) -> list[OutboxRow]:
         """See `agent_presence.ports.Sessions`."""
         async with through(self._line, "expire"):
             now_s = self._tables.server.now_s()
             over = [
-                (name, row)
+                name
                 for name, row in sorted(self._tables.sessions.items())
                 if not row.ended and row.lease_until_s < now_s
             ]
-            return [self._end(name, row, "lease_expired") for name, row in over[:SWEEP_MAX]]
+            at_ms = self._clock.now_ms()
+            return [ended(self._tables, name, "lease_expired", at_ms=at_ms) for name in over[:SWEEP_MAX]]
 
     async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]:
         """See `agent_presence.ports.Sessions`."""
@@ -182,20 +191,25 @@ class MemorySessions:
 
     def _told(self, agent_id: str, kind: type[agents.AgentPicture]) -> tuple[Session, list[OutboxRow]]:
         session = self._tables.session(agent_id)
-        row = self._row(kind(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
+        row = _told_row(kind(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
         self._tables.outbox.add([row])
         return session, [row]
 
-    def _end(self, agent_id: str, row: SessionRow, reason: agents.SessionEnd) -> OutboxRow:
-        row.presence, row.ended = "offline", True
-        row.seq += 1
-        fields = picture(self._tables.session(agent_id), at_ms=self._clock.now_ms())
-        told = self._row(agents.SessionEnded(**fields, reason=reason))  # type: ignore[arg-type]
-        self._tables.outbox.add([told])
-        return told
 
-    def _row(self, fact: agents.AgentPicture) -> OutboxRow:
-        return outbox_row(fact, topic=AGENTS.name, partition=shard_of(fact.pool), key=fact.agent_id, at_ms=fact.at_ms)
+def ended(tables: PresenceTables, agent_id: str, reason: agents.SessionEnd, *, at_ms: int) -> OutboxRow:
+    """End the agent's session, and tell the router and who listens."""
+    row = tables.sessions[agent_id]
+    row.presence, row.ended = "offline", True
+    row.seq += 1
+    fields = picture(tables.session(agent_id), at_ms=at_ms)
+    told = _told_row(agents.SessionEnded(**fields, reason=reason))  # type: ignore[arg-type]
+    tables.outbox.add([told])
+    tables.over(agent_id, row.session_no)
+    return told
+
+
+def _told_row(fact: agents.AgentPicture) -> OutboxRow:
+    return outbox_row(fact, topic=AGENTS.name, partition=shard_of(fact.pool), key=fact.agent_id, at_ms=fact.at_ms)
 
 
 def _row_of(command: Command) -> OutboxRow:
@@ -230,16 +244,28 @@ class MemoryDirectory:
         async with through(self._line, "skills"):
             return sorted(self._tables.skills)
 
-    async def put_agent(self, profile: Profile, *, actor: str) -> str | None:
+    async def put_agent(self, profile: Profile, *, actor: str) -> list[OutboxRow] | None:
         """See `agent_presence.ports.Directory`."""
         del actor
         async with through(self._line, "put agent"):
             before = self._tables.profiles.get(profile.agent_id)
+            told = [] if profile.enabled else self._end(profile.agent_id, "disabled")
             moves = before is not None and before.pool != profile.pool
             if moves and self._tables.live(profile.agent_id) is not None:
-                return "agent_signed_in"
+                return None
             self._tables.profiles[profile.agent_id] = profile
-            return None
+            return told
+
+    async def end_session(self, agent_id: str, *, actor: str) -> list[OutboxRow]:
+        """See `agent_presence.ports.Directory`."""
+        del actor
+        async with through(self._line, "end session"):
+            return self._end(agent_id, "signed_out_by_supervisor")
+
+    def _end(self, agent_id: str, reason: agents.SessionEnd) -> list[OutboxRow]:
+        if self._tables.live(agent_id) is None:
+            return []
+        return [ended(self._tables, agent_id, reason, at_ms=self._clock.now_ms())]
 
     async def put_limits(self, agent_id: str, limits: dict[str, Any], *, actor: str) -> bool:
         """See `agent_presence.ports.Directory`."""
@@ -267,6 +293,23 @@ class MemoryDirectory:
             "limits": self._tables.limits.get(agent_id, {}),
             "presence": "offline" if live is None else live.presence,
         }
+
+
+class MemorySessionEnds:
+    """See `agent_presence.ports.SessionEnds`."""
+
+    def __init__(self, tables: PresenceTables, line: Line) -> None:
+        self._tables, self._line = tables, line
+
+    async def listen(self, *, listening: Callable[[], None], over: Callable[[str, int], None]) -> None:
+        """See `agent_presence.ports.SessionEnds`."""
+        async with through(self._line, "listen for ends"):
+            self._tables.listeners.append(over)
+        try:
+            listening()
+            await asyncio.Event().wait()
+        finally:
+            self._tables.listeners.remove(over)
 
 
 class MemoryInboxes:

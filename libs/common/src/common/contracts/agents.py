@@ -12,7 +12,7 @@ import msgspec
 from common.contracts.policies import Need
 
 Presence = Literal["available", "away", "break", "meal", "training", "offline"]
-SessionEnd = Literal["signed_out", "lease_expired", "replaced"]
+SessionEnd = Literal["signed_out", "lease_expired", "replaced", "disabled", "signed_out_by_supervisor"]
 
 
 class AgentPicture(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ class PresenceChanged(AgentPicture, frozen=True, kw_only=True, tag="agent.presen
 
 
 class SessionEnded(AgentPicture, frozen=True, kw_only=True, tag="agent.session_ended"):
-    """The agent is gone; `presence` is offline."""
+    """The agent is gone; `presence` is offline. `disabled`: an administrator disabled the agent, who may not come back."""
 
     reason: SessionEnd
 

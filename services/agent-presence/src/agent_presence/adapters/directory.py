@@ -7,7 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from agent_presence.adapters.sessions import END_ANY, ended_row
 from agent_presence.domain import Profile
+from common.contracts.agents import SessionEnd
 from common.contracts.config import SkillDefined
 from common.contracts.topics import CONFIG
 from common.runtime.audit import audited
@@ -65,9 +67,7 @@ class PostgresDirectory:
                 key=f"skill/{skill}",
                 at_ms=self._clock.now_ms(),
             )
-            await connection.execute(
-                sa.insert(outbox_table).values({name: getattr(event, name) for name in OutboxRow.__struct_fields__})
-            )
+            await connection.execute(_announced(event))
             await connection.execute(audited(actor, "skill.put", skill))
         return [event]
 
@@ -76,8 +76,8 @@ class PostgresDirectory:
         async with reading(self._engine) as connection:
             return list((await connection.execute(sa.select(skill_table.c.skill).order_by("skill"))).scalars())
 
-    async def put_agent(self, profile: Profile, *, actor: str) -> str | None:
-        """Define or change an agent; `agent_signed_in` when that would move a signed-in agent to another pool."""
+    async def put_agent(self, profile: Profile, *, actor: str) -> list[OutboxRow] | None:
+        """One transaction: nobody is disabled and still signed in. The agent's row is locked before the session's."""
         row = {
             "agent_id": profile.agent_id,
             "pool": profile.pool,
@@ -103,11 +103,32 @@ class PostgresDirectory:
             .returning(agent_table.c.agent_id)
         )
         async with writing(self._engine) as connection:
-            done = (await connection.execute(statement)).scalar_one_or_none()
-            if done is not None:
-                detail = msgspec.json.encode(changes).decode()
-                await connection.execute(audited(actor, "agent.put", profile.agent_id, detail))
-        return None if done is not None else "agent_signed_in"
+            told: list[OutboxRow] = []
+            if not profile.enabled:
+                of_agent = agent_table.c.agent_id == profile.agent_id
+                await connection.execute(sa.update(agent_table).where(of_agent).values(enabled=False))
+                told = await self._end_session(connection, profile.agent_id, "disabled")
+            if (await connection.execute(statement)).scalar_one_or_none() is None:
+                return None
+            detail = msgspec.json.encode(changes).decode()
+            await connection.execute(audited(actor, "agent.put", profile.agent_id, detail))
+        return told
+
+    async def end_session(self, agent_id: str, *, actor: str) -> list[OutboxRow]:
+        """See the port."""
+        async with writing(self._engine) as connection:
+            told = await self._end_session(connection, agent_id, "signed_out_by_supervisor")
+            if told:
+                await connection.execute(audited(actor, "session.end", agent_id))
+        return told
+
+    async def _end_session(self, connection: AsyncConnection, agent_id: str, reason: SessionEnd) -> list[OutboxRow]:
+        ending = {"agent_id": agent_id, "reason": reason}
+        rows = (await connection.execute(sa.text(END_ANY), ending)).mappings().all()
+        told = [ended_row(dict(row), reason, at_ms=self._clock.now_ms()) for row in rows]
+        for row in told:
+            await connection.execute(_announced(row))
+        return told
 
     async def put_limits(self, agent_id: str, limits: dict[str, Any], *, actor: str) -> bool:
         """Breaks, shift and hours of an agent; False when there is no such agent."""
@@ -128,6 +149,10 @@ class PostgresDirectory:
         """Agents in the order of their ids."""
         async with reading(self._engine) as connection:
             return await _agents(connection, agent_table.c.agent_id > after, limit=limit)
+
+
+def _announced(row: OutboxRow) -> sa.Insert:
+    return sa.insert(outbox_table).values({name: getattr(row, name) for name in OutboxRow.__struct_fields__})
 
 
 async def _agents(connection: AsyncConnection, where: sa.ColumnElement[bool], *, limit: int) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ _PICTURE = "s.agent_id, s.session_no, s.seq, s.presence, a.pool, a.skills::text,
 _PICTURE += " s.link_score, a.traits::text, a.limits::text"
 SIGN_IN = f"""
 INSERT INTO session AS s (agent_id, session_no, seq, presence, lease_expires_at)
-SELECT agent_id, 1, 1, $2, now() + $3 * interval '1 second' FROM agent WHERE agent_id = $1 AND enabled
+SELECT agent_id, 1, 1, $2, now() + $3 * interval '1 second' FROM agent WHERE agent_id = $1 AND enabled FOR SHARE
 ON CONFLICT (agent_id) DO UPDATE SET session_no = s.session_no + 1, seq = s.seq + 1, presence = excluded.presence,
    lease_expires_at = excluded.lease_expires_at, ended_at = NULL, end_reason = NULL
 RETURNING (SELECT row_to_json(r)::text FROM (SELECT {_PICTURE} FROM agent a WHERE a.agent_id = s.agent_id) r)
@@ -31,10 +31,16 @@ CHANGE = f"""
 UPDATE session s SET presence = coalesce($3, s.presence), link_score = coalesce($5, s.link_score), seq = s.seq + 1,
        lease_expires_at = CASE WHEN $4::float8 IS NULL THEN s.lease_expires_at
                                ELSE now() + $4 * interval '1 second' END
-  FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.ended_at IS NULL
+  FROM agent a WHERE a.agent_id = s.agent_id AND a.enabled AND s.agent_id = $1 AND s.ended_at IS NULL
    AND ($2::int IS NULL OR s.session_no = $2)
 RETURNING {_PICTURE}
 """
+END_ANY = f"""
+UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = :reason
+  FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = :agent_id AND s.ended_at IS NULL
+RETURNING {_PICTURE}
+"""
+"""Whichever session the agent has; for SQLAlchemy."""
 END = f"""
 UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = $3
   FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id = $1 AND s.session_no = $2 AND s.ended_at IS NULL
@@ -48,8 +54,8 @@ RETURNING {_PICTURE}
 """
 RENEW = """
 UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second'
-  FROM unnest($1::text[], $2::int[]) AS given(agent_id, session_no)
- WHERE s.agent_id = given.agent_id AND s.session_no = given.session_no AND s.ended_at IS NULL RETURNING s.agent_id
+  FROM unnest($1::text[], $2::int[]) AS given(agent_id, session_no) JOIN agent a USING (agent_id)
+ WHERE a.enabled AND s.agent_id = given.agent_id AND s.session_no = given.session_no AND s.ended_at IS NULL RETURNING s.agent_id
 """
 KEEP = """
 WITH given AS (
@@ -58,7 +64,7 @@ WITH given AS (
 ), fresh AS (
   INSERT INTO command (agent_id, command_id, session_no, verb, contact_id, attempt, issued_at_ms, target)
   SELECT g.* FROM given g JOIN session s ON s.agent_id = g.agent_id AND s.session_no = g.session_no
-     AND s.ended_at IS NULL ORDER BY g.agent_id, g.command_id
+     AND s.ended_at IS NULL JOIN agent a ON a.agent_id = g.agent_id AND a.enabled ORDER BY g.agent_id, g.command_id
   ON CONFLICT DO NOTHING RETURNING agent_id, command_id
 ), announced AS (
   INSERT INTO outbox (event_id, topic, partition, key, type, at_ms, correlation_id, value)
@@ -92,7 +98,7 @@ class PostgresSessions:
             if text is None:
                 return None
             session = _session(msgspec.json.decode(text, type=dict[str, object]))
-            row = self._row(agents.SessionStarted(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
+            row = _row(agents.SessionStarted(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
             await insert(connection, [row])
         return session, [row]
 
@@ -111,7 +117,7 @@ class PostgresSessions:
             if found is None:
                 return None
             session = _session(dict(found))
-            row = self._row(agents.PresenceChanged(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
+            row = _row(agents.PresenceChanged(**picture(session, at_ms=self._clock.now_ms())))  # type: ignore[arg-type]
             await insert(connection, [row])
         return session, [row]
 
@@ -121,7 +127,7 @@ class PostgresSessions:
             found = await connection.fetchrow(END, agent_id, session_no, "signed_out")
             if found is None:
                 return None
-            row = self._ended(found, "signed_out")
+            row = ended_row(dict(found), "signed_out", at_ms=self._clock.now_ms())
             await insert(connection, [row])
         return [row]
 
@@ -130,7 +136,8 @@ class PostgresSessions:
         async with borrowed(self._pool) as connection, connection.transaction():
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", SWEEP_LOCK):
                 return []
-            rows = [self._ended(found, "lease_expired") for found in await connection.fetch(EXPIRE, SWEEP_MAX)]
+            found = await connection.fetch(EXPIRE, SWEEP_MAX)
+            rows = [ended_row(dict(one), "lease_expired", at_ms=self._clock.now_ms()) for one in found]
             if rows:
                 await insert(connection, rows)
         return rows
@@ -152,7 +159,7 @@ class PostgresSessions:
         async with borrowed(self._pool) as connection:
             found = await connection.fetchval(
                 "SELECT a.pool FROM agent a JOIN session s USING (agent_id)"
-                " WHERE agent_id = $1 AND session_no = $2 AND ended_at IS NULL",
+                " WHERE agent_id = $1 AND session_no = $2 AND ended_at IS NULL AND enabled",
                 agent_id,
                 session_no,
             )
@@ -199,13 +206,6 @@ class PostgresSessions:
                 await insert(connection, late)
         return kept
 
-    def _ended(self, found: asyncpg.Record, reason: agents.SessionEnd) -> OutboxRow:
-        fields = picture(_session(dict(found)), at_ms=self._clock.now_ms())
-        return self._row(agents.SessionEnded(**fields, reason=reason))  # type: ignore[arg-type]
-
-    def _row(self, fact: agents.AgentPicture) -> OutboxRow:
-        return outbox_row(fact, topic=AGENTS.name, partition=shard_of(fact.pool), key=fact.agent_id, at_ms=fact.at_ms)
-
     def _command_row(self, command: Command) -> OutboxRow:
         return outbox_row(
             command_fact(command),
@@ -214,6 +214,16 @@ class PostgresSessions:
             key=command.agent_id,
             at_ms=command.issued_at_ms,
         )
+
+
+def ended_row(found: dict[str, object], reason: agents.SessionEnd, *, at_ms: int) -> OutboxRow:
+    """The fact that a session ended, from what the statement that ended it returned."""
+    fields = picture(_session(found), at_ms=at_ms)
+    return _row(agents.SessionEnded(**fields, reason=reason))  # type: ignore[arg-type]
+
+
+def _row(fact: agents.AgentPicture) -> OutboxRow:
+    return outbox_row(fact, topic=AGENTS.name, partition=shard_of(fact.pool), key=fact.agent_id, at_ms=fact.at_ms)
 
 
 def _kept(

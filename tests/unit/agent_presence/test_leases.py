@@ -1,0 +1,193 @@
+"""Whose session is over is answered so by every replica, at once, also while a poll is held."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from agent_presence.domain import Profile
+from agent_presence.handlers import UNHEARD_S, EndWatch, Leases
+from agent_presence.inboxes import Inboxes
+from agent_presence.polling import Polling
+from agent_presence.testing import MemoryDirectory, MemorySessionEnds, MemorySessions, PresenceTables
+from common.runtime import clock
+from common.runtime.failures import Retryable
+from common.testing.database import MemoryServer
+from common.testing.eventually import eventually
+from common.testing.faults import GoodLine
+
+LEASE_S = 90.0
+
+
+class Machine(clock.Machine):
+    """A machine whose time stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.at_s = 1_000.0
+
+    def monotonic_ns(self) -> int:
+        return int(self.at_s * 1e9)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    ours = Machine()
+    before = clock.use(ours)
+    yield ours
+    clock.use(before)
+
+
+class Replica:
+    """One instance of agent-presence on the tables that all share."""
+
+    def __init__(self, tables: PresenceTables) -> None:
+        now = clock.SystemClock()
+        self.sessions = MemorySessions(tables, GoodLine(), clock=now, lease_s=LEASE_S)
+        self.directory = MemoryDirectory(tables, GoodLine(), now)
+        self.leases = Leases(self.sessions, lease_s=LEASE_S)
+        self.inboxes = Inboxes()
+        self.watch = EndWatch(MemorySessionEnds(tables, GoodLine()), leases=self.leases, inboxes=self.inboxes)
+
+    async def sign_in(self, agent_id: str = "ann") -> int:
+        done = await self.sessions.sign_in(agent_id, "available")
+        assert done is not None
+        self.leases.signed_in(done[0])
+        return done[0].session_no
+
+    async def poll(self, number: int) -> bool:
+        """A long poll of ann's; False when it is told that the session is over."""
+        polling = Polling(inboxes=self.inboxes, leases=self.leases, stopping=asyncio.Event())
+
+        async def is_gone() -> bool:
+            return False
+
+        known = polling.etag("ann", number)
+        return await polling.changed("ann", number, known=known, wait_s=1_000.0, is_gone=is_gone)
+
+
+def tables() -> PresenceTables:
+    found = PresenceTables(MemoryServer(clock.monotonic_s))
+    found.profiles["ann"] = profile()
+    return found
+
+
+def profile(*, enabled: bool = True) -> Profile:
+    return Profile(agent_id="ann", pool="p", skills={}, units=6, enabled=enabled, traits={})
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async def look() -> bool:
+        return is_so()
+
+    await eventually(look)
+
+
+@asynccontextmanager
+async def two(*, listening: bool = True) -> AsyncIterator[tuple[Replica, Replica]]:
+    shared = tables()
+    replicas = Replica(shared), Replica(shared)
+    watches = [asyncio.create_task(one.watch.run()) for one in replicas if listening]
+    await until(lambda: len(shared.listeners) == len(watches))
+    yield replicas
+    for watch in watches:
+        watch.cancel()
+
+
+async def test_the_session_before_is_over_on_every_replica_once_the_agent_signs_in_anew(machine: Machine) -> None:
+    async with two() as (here, there):
+        first = await here.sign_in()
+        assert await there.leases.is_alive("ann", first)
+
+        second = await here.sign_in()
+
+        assert not await there.leases.is_alive("ann", first)
+        assert await there.leases.is_alive("ann", second)
+        assert await here.leases.is_alive("ann", second)
+
+
+@pytest.mark.parametrize("how", ["signed out", "signed in anew", "disabled", "signed out by a supervisor"])
+async def test_a_held_poll_on_another_replica_is_told_that_its_session_is_over(machine: Machine, how: str) -> None:
+    async with two() as (here, there), asyncio.timeout(5):
+        number = await here.sign_in()
+        held = asyncio.create_task(there.poll(number))
+        await until(lambda: bool(there.inboxes._changed))
+
+        if how == "signed out":
+            await here.sessions.sign_out("ann", number)
+        elif how == "signed in anew":
+            await here.sign_in()
+        elif how == "disabled":
+            await here.directory.put_agent(profile(enabled=False), actor="root")
+        else:
+            await here.directory.end_session("ann", actor="sue")
+
+        assert await held is False
+        assert not await there.leases.is_alive("ann", number)
+
+
+async def test_while_ends_are_not_heard_a_session_is_believed_for_a_second_only(machine: Machine) -> None:
+    async with two(listening=False) as (here, there):
+        number = await here.sign_in()
+        assert await there.leases.is_alive("ann", number)
+        await here.sessions.sign_out("ann", number)
+
+        machine.at_s += UNHEARD_S
+
+        assert not await there.leases.is_alive("ann", number)
+
+
+async def test_what_ended_before_anybody_listened_is_not_believed_any_more(machine: Machine) -> None:
+    async with two(listening=False) as (here, there):
+        number = await here.sign_in()
+        assert await there.leases.is_alive("ann", number)
+        await here.sessions.sign_out("ann", number)
+
+        there.leases.listen(True)
+
+        assert not await there.leases.is_alive("ann", number)
+
+
+async def test_an_end_that_is_heard_while_the_lease_is_renewed_counts(machine: Machine) -> None:
+    asked = asyncio.Event()
+    go_on = asyncio.Event()
+
+    class Slow(MemorySessions):
+        async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]:
+            found = await super().renew(given)
+            asked.set()
+            await go_on.wait()
+            return found
+
+    shared = tables()
+    sessions = Slow(shared, GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
+    leases = Leases(sessions, lease_s=LEASE_S)
+    leases.listen(True)
+    await sessions.sign_in("ann", "available")
+    asking = asyncio.create_task(leases.is_alive("ann", 1))
+    await asked.wait()
+
+    leases.over("ann", 1)
+    go_on.set()
+
+    assert await asking is False
+    assert leases.is_over("ann", 1)
+
+
+async def test_a_lost_connection_means_asking_oftener_until_it_is_back(machine: Machine) -> None:
+    class Broken:
+        async def listen(self, *, listening: object, over: object) -> None:
+            raise Retryable("away")
+
+    shared = tables()
+    here = Replica(shared)
+    here.leases.listen(True)
+    number = await here.sign_in()
+    watch = asyncio.create_task(EndWatch(Broken(), leases=here.leases, inboxes=here.inboxes).run())  # type: ignore[arg-type]
+    await until(lambda: not here.leases._listens)
+    shared.sessions["ann"].ended = True  # nobody heard of it
+
+    machine.at_s += UNHEARD_S
+
+    assert not await here.leases.is_alive("ann", number)
+    watch.cancel()
