@@ -77,7 +77,9 @@ class PostgresDirectory:
             return list((await connection.execute(sa.select(skill_table.c.skill).order_by("skill"))).scalars())
 
     async def put_agent(self, profile: Profile, *, actor: str) -> list[OutboxRow] | None:
-        """One transaction: nobody is disabled and still signed in. The agent's row is locked before the session's."""
+        """One transaction: nobody is disabled and still signed in. The agent's row is locked before the session's: a sign-in that
+        is under way is waited for and seen, one that comes later sees us.
+        """
         row = {
             "agent_id": profile.agent_id,
             "pool": profile.pool,
@@ -102,8 +104,10 @@ class PostgresDirectory:
             )
             .returning(agent_table.c.agent_id)
         )
+        lock = sa.select(agent_table.c.agent_id).where(agent_table.c.agent_id == profile.agent_id).with_for_update()
         async with writing(self._engine) as connection:
             told: list[OutboxRow] = []
+            await connection.execute(lock)
             if not profile.enabled:
                 of_agent = agent_table.c.agent_id == profile.agent_id
                 await connection.execute(sa.update(agent_table).where(of_agent).values(enabled=False))

@@ -20,6 +20,8 @@ POOLS_MAX = 50_000
 
 _PICTURE = "s.agent_id, s.session_no, s.seq, s.presence, a.pool, a.skills::text, a.units,"
 _PICTURE += " s.link_score, a.traits::text, a.limits::text"
+HOLD_AGENT = "SELECT 1 FROM agent WHERE agent_id = $1 FOR SHARE"
+"""Before a sign-in, in a statement of its own: a change of the agent that is under way is waited for, and what follows sees it."""
 SIGN_IN = f"""
 INSERT INTO session AS s (agent_id, session_no, seq, presence, lease_expires_at)
 SELECT agent_id, 1, 1, $2, now() + $3 * interval '1 second' FROM agent WHERE agent_id = $1 AND enabled FOR SHARE
@@ -94,6 +96,7 @@ class PostgresSessions:
     async def sign_in(self, agent_id: str, presence: agents.Presence) -> tuple[Session, list[OutboxRow]] | None:
         """A new session, which fences the one before; None when there is no such agent, or it is disabled."""
         async with borrowed(self._pool) as connection, connection.transaction():
+            await connection.execute(HOLD_AGENT, agent_id)
             text = await connection.fetchval(SIGN_IN, agent_id, presence, self._lease_s)
             if text is None:
                 return None
