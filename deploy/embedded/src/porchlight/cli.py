@@ -44,6 +44,11 @@ def main() -> None:
     except Trouble as why:
         print(f"porchlight: {why}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as why:
+        if why.filename is None:
+            raise
+        print(f"porchlight: {why.filename}: {why.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def say(line: str) -> None:

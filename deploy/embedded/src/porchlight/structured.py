@@ -63,7 +63,7 @@ def _yaml(path: Path, text: str) -> tuple[Any, Any]:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         if tree is None:
             return None, None
-        if _judge(path, tree, {}) > NODES_MAX:
+        if _judge(path, tree, {}, "") > NODES_MAX:
             raise Trouble(f"{path} says more than {NODES_MAX:,} things, with what its anchors repeat")
         return yaml.safe_load(text), tree
     except yaml.YAMLError as why:
@@ -74,7 +74,7 @@ def _yaml(path: Path, text: str) -> tuple[Any, Any]:
         raise Trouble(f"{path}: {why}") from why
 
 
-def _judge(path: Path, node: Any, sizes: dict[int, int]) -> int:
+def _judge(path: Path, node: Any, sizes: dict[int, int], place: str) -> int:
     """How many values the node has, with what is repeated in it. `Trouble` names the line of what is not what it seems."""
     if id(node) in sizes:
         if sizes[id(node)] == 0:
@@ -94,11 +94,11 @@ def _judge(path: Path, node: Any, sizes: dict[int, int]) -> int:
             if key.value in seen:
                 raise Trouble(f"{where}: {key.value!r} stands there twice")
             seen.add(key.value)
-            size += _judge(path, value, sizes)
+            size += _judge(path, value, sizes, f"{place}.{key.value}" if place else key.value)
     elif isinstance(node, yaml.SequenceNode):
-        size += sum(_judge(path, one, sizes) for one in node.value)
+        size += sum(_judge(path, one, sizes, f"{place}[{number}]") for number, one in enumerate(node.value))
     else:
-        _judge_scalar(f"{path}, line {node.start_mark.line + 1}", node)
+        _judge_scalar(f"{path}, line {node.start_mark.line + 1}: {place}", node)
     sizes[id(node)] = size
     return size
 
@@ -111,7 +111,7 @@ def _judge_scalar(where: str, node: Any) -> None:
     if kind == "timestamp":
         raise Trouble(f"{where}: {text} is read as a date: {QUOTES}")
     if kind in ("int", "float") and ":" in text:
-        raise Trouble(f"{where}: {text} is read as a number of sixtieths, not as a time: {QUOTES}")
+        raise Trouble(f"{where}: {text} is read as a number of sixtieths, not as a time: {QUOTES}, or write a number")
     if kind == "int" and len(plain) > 1 and plain[0] == "0" and plain.isdigit():
         raise Trouble(f"{where}: {text} is read as a number of eights: {QUOTES}, or leave the zero out")
     if kind == "bool" and text.lower() not in ("true", "false"):

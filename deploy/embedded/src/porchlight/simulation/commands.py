@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 
@@ -19,6 +20,7 @@ from porchlight.simulation.running import play_all
 from porchlight.simulation.scenario import Scenario
 
 LEVEL = 0.99
+REPLICATIONS_MAX = 10_000
 
 
 def simulate_scenario(
@@ -39,6 +41,7 @@ def simulate_day(
     path: Path, day: str, *, seed: int, replications: int, json_to: Path | None, plot_to: Path | None, console: Console
 ) -> None:
     """Play a recorded day, beside what was recorded."""
+    _check(seed=seed, replications=replications)
     was = recorded(path, day)
     days = [bank_day(path, day, seed=seed + number, replications=replications) for number in range(replications)]
     found = _show(days[0], json_to=json_to, plot_to=plot_to, console=console, each=days)
@@ -57,6 +60,7 @@ def simulate_day(
 
 def simulate_cases(path: Path, *, seed: int, json_to: Path | None, console: Console) -> bool:
     """Run a file of cases; whether all hold."""
+    _check(seed=seed, replications=None)
     cases = judging.read_cases(path)
     with _progress(console) as told:
         outcomes = judging.judge(cases, seed=seed, told=told)
@@ -95,7 +99,10 @@ def compare(
                 continue
             pairs = [(a[who][name], b[who][name]) for a, b in zip(*rows, strict=True)]
             change = figure([b - a for a, b in pairs], LEVEL)
-            found[f"{who}.{name}"] = {"mean": change.mean, "half_width": change.half, "level": LEVEL}
+            if not isfinite(change.mean):
+                continue  # without bounds in one of them: there is no difference to tell
+            half = change.half if isfinite(change.half) else None
+            found[f"{who}.{name}"] = {"mean": change.mean, "half_width": half, "level": LEVEL}
             before, after = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
             clear = "*" if abs(change.mean) > change.half else ""
             shown.add_row(
@@ -141,8 +148,16 @@ def _rows(
 
 
 def _changed(scenario: Scenario, *, seed: int | None, replications: int | None) -> Scenario:
+    _check(seed=seed, replications=replications)
     changes = {"seed": seed, "replications": replications}
     return msgspec.structs.replace(scenario, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _check(*, seed: int | None, replications: int | None) -> None:
+    if replications is not None and not 1 <= replications <= REPLICATIONS_MAX:
+        raise Trouble(f"--replications must be 1 to {REPLICATIONS_MAX:,}")
+    if seed is not None and seed < 0:
+        raise Trouble("--seed must not be negative")
 
 
 @contextmanager

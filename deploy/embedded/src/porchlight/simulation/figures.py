@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, isfinite, sqrt
 from statistics import NormalDist, fmean, stdev
 
 import numpy as np
@@ -26,9 +26,9 @@ class Figure:
 
 
 def figure(values: Sequence[float], level: float) -> Figure:
-    """Student's interval of the mean of independent values."""
-    if len(values) < 2:
-        return Figure(mean=values[0], half=float("inf"), level=level, values=tuple(values))
+    """Student's interval of the mean of independent values. Of fewer than two, or of a value without bounds, it has none."""
+    if len(values) < 2 or not all(isfinite(value) for value in values):
+        return Figure(mean=fmean(values) if values else 0.0, half=inf, level=level, values=tuple(values))
     half = student(level, len(values) - 1) * stdev(values) / sqrt(len(values))
     return Figure(mean=fmean(values), half=half, level=level, values=tuple(values))
 
@@ -42,7 +42,7 @@ def controlled(values: Sequence[float], controls: Sequence[Sequence[float]], lev
     kept = [column for column in zip(*controls, strict=True) if max(column) > min(column)]
     freedom = len(values) - len(kept) - 1
     plain = figure(values, level)
-    if not kept or freedom < FREEDOM_MIN or min(values) == max(values):
+    if not kept or freedom < FREEDOM_MIN or min(values) == max(values) or not isfinite(plain.half):
         return plain
     design = np.column_stack([np.ones(len(values)), *kept])
     inverse = np.linalg.pinv(design.T @ design)
@@ -58,7 +58,7 @@ def rare(events: Sequence[float], trials: Sequence[float], level: float) -> tupl
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
     total, every = sum(events), sum(trials)
-    clump = max(1.0, stdev(events) ** 2 / fmean(events)) if total else 1.0
+    clump = max(1.0, stdev(events) ** 2 / fmean(events)) if total and len(events) > 1 else 1.0
     weight = z**2 * clump
     middle = (total + weight / 2) / (every + weight)
     half = sqrt(weight * (total * (1 - total / every) + weight / 4)) / (every + weight)
@@ -92,13 +92,20 @@ def rows(scenario: Scenario, tally: Tally) -> dict[str, Row]:
             "busy": mean,
             "busy_variance": squared - mean**2,
             "occupancy": mean / crew.count,
-            "fairness": max(by_agent) / min(by_agent) if min(by_agent) > 0 else float("inf"),
+            "fairness": _fairness(by_agent),
         }
         busy += mean
         there += crew.count
     found["all"]["occupancy"] = busy / there
     found["all"]["busy"] = busy
     return found
+
+
+def _fairness(by_agent: Sequence[float]) -> float:
+    """How much busier the busiest is than the least busy: without bounds when only some had work, 1 when nobody had."""
+    if max(by_agent) == 0:
+        return 1.0
+    return max(by_agent) / min(by_agent) if min(by_agent) > 0 else inf
 
 
 def of_kind(kind: Kind, threshold: float, span: float) -> Row:

@@ -14,6 +14,9 @@ from router.core.needs import skills_need
 from router.core.values import CHANNEL_UNITS
 from router.vetting import Known, vet
 
+CONTACTS_MAX = 10_000_000
+"""Contacts of a stream in a replication: more would be played for hours."""
+
 
 def read_scenario(path: Path) -> Scenario:
     """The file's scenario. `Trouble` names file, line, field and reason."""
@@ -59,14 +62,35 @@ def _faults(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "agents", "there must be somebody"
     if not scenario.arrivals:
         yield "arrivals", "somebody must come"
+    yield from _twice("agents", [crew.name for crew in scenario.agents])
+    yield from _twice("arrivals", [stream.name for stream in scenario.arrivals])
     for number, crew in enumerate(scenario.agents):
+        last = 0.0
         for place, shift in enumerate(crew.shifts):
             if shift.start >= shift.end:
                 yield f"agents[{number}].shifts[{place}].end", "is not after its start"
+            if shift.start < last:
+                yield f"agents[{number}].shifts[{place}].start", "is before the end of the shift before it"
+            last = shift.end
         if crew.answers_after is not None:
             yield from _draw(f"agents[{number}].answers_after", crew.answers_after)
     for number, stream in enumerate(scenario.arrivals):
         yield from _stream(f"arrivals[{number}]", stream, scenario)
+
+
+def _twice(table: str, names: list[str]) -> Iterator[tuple[str, str]]:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield f"{table}[{number}].name", f"{name} stands there twice"
+        if name == "all":
+            yield f"{table}[{number}].name", "all is what the figures of everybody are called"
+
+
+def _expected(stream: Stream, horizon: float) -> float:
+    """How many contacts come in a replication, on the average."""
+    pieces = stream.piecewise if stream.piecewise is not None else ((0.0, stream.rate or 0.0),)
+    ends = [*(start for start, _ in pieces[1:]), horizon]
+    return sum(rate * max(0.0, min(end, horizon) - start) for (start, rate), end in zip(pieces, ends, strict=True))
 
 
 def _stream(place: str, stream: Stream, scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -81,6 +105,11 @@ def _stream(place: str, stream: Stream, scenario: Scenario) -> Iterator[tuple[st
         yield place, f"give exactly one of rate, piecewise and times, not {' and '.join(given) or 'none'}"
     if scenario.contacts is not None and stream.rate is None:
         yield place, "a steady state needs a rate"
+    if stream.piecewise == ():
+        yield f"{place}.piecewise", "is empty"
+    elif scenario.horizon is not None and _expected(stream, scenario.horizon) > CONTACTS_MAX:
+        came = _expected(stream, scenario.horizon)
+        yield place, f"would be {came:.3g} contacts a replication, at most {CONTACTS_MAX:,} can be played"
     starts = [start for start, _ in stream.piecewise or ()]
     if starts != sorted(starts):
         yield f"{place}.piecewise", "its times must rise"
@@ -93,5 +122,7 @@ def _draw(place: str, draw: Draw) -> Iterator[tuple[str, str]]:
     if len(draw.given) != 1:
         names = ", ".join(draw.__struct_fields__)
         yield place, f"give exactly one of {names}, not {' and '.join(draw.given) or 'none'}"
+    if draw.uniform is not None and draw.uniform[0] > draw.uniform[1]:
+        yield f"{place}.uniform", "ends before it begins"
     if draw.values == ():
         yield f"{place}.values", "is empty"

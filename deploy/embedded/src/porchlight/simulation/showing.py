@@ -1,6 +1,7 @@
 """Figures as a table, as JSON, and as pictures."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,22 +45,33 @@ def table(scenario: Scenario, found: Summary) -> Table:
 
 
 def _cell(figure: Figure | None) -> str:
-    return "" if figure is None else f"{figure.mean:.4g} ± {figure.half:.2g}"
+    if figure is None:
+        return ""
+    mean = f"{figure.mean:.4g}" if math.isfinite(figure.mean) else "∞"
+    return f"{mean} ± {figure.half:.2g}" if math.isfinite(figure.half) else mean
 
 
 def as_json(scenario: Scenario, found: Summary) -> str:
-    """Everything, for programs. The same scenario and seed give the same text."""
+    """Everything, for programs; null is what has no bounds. The same scenario and seed give the same text."""
     body = {
         "name": scenario.name,
         "seed": scenario.seed,
         "replications": scenario.replications,
         "unit": scenario.unit,
         "figures": {
-            who: {name: {"mean": one.mean, "half_width": one.half, "level": one.level} for name, one in row.items()}
+            who: {
+                name: {"mean": _number(one.mean), "half_width": _number(one.half), "level": one.level}
+                for name, one in row.items()
+            }
             for who, row in found.items()
         },
     }
     return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+def _number(value: float) -> float | None:
+    """JSON has no word for what has no bounds."""
+    return value if math.isfinite(value) else None
 
 
 def plot(path: Path, scenario: Scenario, rows: Sequence[dict[str, Row]]) -> None:
@@ -80,7 +92,9 @@ def plot(path: Path, scenario: Scenario, rows: Sequence[dict[str, Row]]) -> None
     ):
         whom = [f"crew {one.name}" for one in scenario.agents] if name == "occupancy" else [*streams, "all"]
         whom = whom[:12]  # more would not be legible
-        axis.boxplot([[row[who][name] for row in rows] for who in whom], tick_labels=whom)
+        axis.boxplot(
+            [[row[who][name] for row in rows if math.isfinite(row[who][name])] for who in whom], tick_labels=whom
+        )
         axis.set_title(title)
         axis.tick_params(axis="x", rotation=30)
     sheet.suptitle(f"{scenario.name}: {len(rows)} replications, seed {scenario.seed}")

@@ -124,6 +124,8 @@ class World:
         """Begin as a loaded system would: with as many contacts as there are agents."""
         agents = sum(crew.count for crew in self._scenario.agents)
         total = sum(one.rate or 0.0 for one in self._scenario.arrivals)
+        if total == 0:
+            return
         for place, stream in enumerate(self._scenario.arrivals):
             for _ in range(round(agents * (stream.rate or 0.0) / total)):
                 self._arrive(place, counted=False)
