@@ -8,7 +8,7 @@ import pytest
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
-from porchlight.clients import Desktop, Refused
+from porchlight.clients import Answer, Desktop, Refused
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 
@@ -172,15 +172,31 @@ async def test_only_the_agent_who_holds_the_contact_sees_the_customer(
     for desktop in (ann, bob):
         desktop._caller.urls = list(platform.running.intake)
 
-    early = await ann._caller.send("GET", path)
+    async def read(desktop: Desktop, session_no: int | None = None) -> Answer:
+        headers = {"Session-No": str(session_no or desktop.session_no)}
+        return await desktop._caller.send("GET", path, headers=headers)
+
+    early = await read(ann)
     ann._caller.urls = list(platform.running.presence)
     await ann.accept(offer)
     await centre.state(contact_id, "assigned")
     ann._caller.urls = list(platform.running.intake)
 
     assert early.status_code == 404
-    assert (await ann._caller.send("GET", path)).json()["name"] == "Ada"
-    assert (await bob._caller.send("GET", path)).status_code == 404
+    found = await read(ann)
+    assert (found.json()["name"], found.headers["Cache-Control"]) == ("Ada", "no-store")
+    assert (await read(bob)).status_code == 404
+    assert (await ann._caller.send("GET", path)).json()["type"].endswith("session-number-missing")
+    fenced = ann.session_no
+    again = await centre.agent("ann")
+    again._caller.urls = list(platform.running.intake)
+    assert (await read(again)).json()["name"] == "Ada", "the new desktop has the contact"
+    assert (await read(again, fenced)).json()["type"].endswith("session-over")
+    again._caller.urls = list(platform.running.presence)
+    await again.sign_out()
+    await centre.state(contact_id, "link_lost")
+    again._caller.urls = list(platform.running.intake)
+    assert (await read(again)).json()["type"].endswith("session-over")
 
 
 async def test_a_disabled_agent_is_out_at_once_and_the_customers_are_served_by_others(

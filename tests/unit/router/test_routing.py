@@ -365,3 +365,12 @@ def test_less_capacity_than_in_use_makes_no_new_offers() -> None:
     _, decided = play(seen(seq=2, units=2), arrived("c3", channel="email"), state=state)
 
     assert offers(decided) == []
+
+
+def test_a_new_session_is_said_although_the_agent_may_do_the_same_as_before() -> None:
+    state, _ = play(seen(session_no=1, seq=1))
+
+    _, decided = play(seen(session_no=2, seq=2), seen(session_no=2, seq=3), state=state)
+
+    told = [one for one in decided if isinstance(one, outputs.AgentRouting)]
+    assert [(one.session_no, one.routing_state) for one in told] == [(2, "ready")]

@@ -21,8 +21,6 @@ from agent_presence.errors import (
     NOT_AN_AGENT,
     OFFER_OVER,
     REFUSALS,
-    SESSION_MISSING,
-    SESSION_OVER,
     TOO_MANY_TRANSFERS,
 )
 from agent_presence.handlers import Commands, KnownSkills, Leases
@@ -41,6 +39,8 @@ from common.runtime.problems import (
     INVALID_REQUEST,
     MALFORMED_JSON,
     NOT_FOUND,
+    SESSION_MISSING,
+    SESSION_OVER,
     TRY_AGAIN,
     answer,
     documented,

@@ -1,19 +1,7 @@
 """What agent-presence refuses over HTTP."""
 
-from common.runtime.problems import NOT_FOUND, Problem
+from common.runtime.problems import NOT_FOUND, SESSION_MISSING, SESSION_OVER, Problem
 
-SESSION_OVER = Problem(
-    name="session-over",
-    status=409,
-    title="This session is over",
-    way_out="Sign in again (POST /v1/session) and use the new session number; a newer sign-in or a lost line ended this one.",
-)
-SESSION_MISSING = Problem(
-    name="session-number-missing",
-    status=400,
-    title="The Session-No header is missing",
-    way_out="Send the `session_no` that signing in answered with as the header Session-No.",
-)
 OFFER_OVER = Problem(
     name="offer-over",
     status=409,

@@ -21,6 +21,8 @@ from common.runtime.problems import (
     INVALID_REQUEST,
     MALFORMED_JSON,
     NOT_FOUND,
+    SESSION_MISSING,
+    SESSION_OVER,
     TOO_LARGE,
     UNAUTHENTICATED,
     UNSUPPORTED_MEDIA_TYPE,
@@ -40,8 +42,11 @@ STATUS: dict[Refusal, Problem] = {
     Refusal.UNKNOWN_SKILL: UNKNOWN_SKILL,
     Refusal.NOT_FOUND: NOT_FOUND,
     Refusal.CONTACT_OVER: CONTACT_OVER,
+    Refusal.SESSION_OVER: SESSION_OVER,
     Refusal.WITH_AGENT: WITH_AGENT,
 }
+PRIVATE = {"Cache-Control": "no-store"}
+"""Nobody between us and the desktop keeps personal data, nor that there is none."""
 LAST_ID = "~"
 """Sorts after every id."""
 
@@ -322,12 +327,19 @@ def add_routes(
         "/v1/contacts/{contact_id}/customer",
         response_model=Customer,
         tags=["agents"],
-        responses=documented(NOT_FOUND, INVALID_REQUEST),
+        responses=documented(NOT_FOUND, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
     )
-    async def get_customer(contact_id: IdPath, who: Annotated[Principal, Depends(agent)]) -> Response | dict[str, Any]:
-        """The customer's details, for the agent who holds the contact (agent token); at once after the accept was answered."""
-        found = await details.customer(contact_id=contact_id, agent_id=who.subject)
-        return answer(NOT_FOUND, "You do not hold such a contact.") if found is None else found
+    async def get_customer(
+        contact_id: IdPath,
+        who: Annotated[Principal, Depends(agent)],
+        session_no: Annotated[int, Header(ge=1, le=2_000_000_000), WHOLE],
+    ) -> Response:
+        """The customer's details, for the agent who holds the contact (agent token), in the session that signing in answered with;
+        at once after the accept was answered. Reads are noted in the audit."""
+        found = await details.customer(contact_id=contact_id, agent_id=who.subject, session_no=session_no)
+        if isinstance(found, Refused):
+            return answer(STATUS[found.reason], found.detail, headers=PRIVATE)
+        return JSONResponse(found, headers=PRIVATE)
 
 
 def _client_dependency(keys: Keys) -> Judge[str]:

@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     NOT_FOUND = "not_found"
     CONTACT_OVER = "contact_over"
     WITH_AGENT = "with_agent"
+    SESSION_OVER = "session_over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +106,26 @@ STATE_AFTER: dict[type[object], str] = {
 }
 """A contact's state after the facts of the router that change it."""
 
-HOLDERS = frozenset({"assigned", "paused", "link_lost", "wrap_up"})
-"""States in which the agent holds the contact and may see the customer's details."""
+READERS = frozenset({"assigned", "paused", "wrap_up"})
+"""States in which the agent holds the contact and may see the customer's details; not while its line is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownSession:
+    """An agent's latest session, as far as the router's facts have reached us."""
+
+    session_no: int
+    is_over: bool
+
+
+def session_fits(known: KnownSession | None, *, session_no: int) -> bool | None:
+    """Whether the session is the agent's present one; None when its sign-in has not reached us yet.
+
+    Of an agent of whom nothing was said since this was kept, any number is taken.
+    """
+    if known is None or (session_no == known.session_no and not known.is_over):
+        return True
+    return None if session_no > known.session_no else False
 
 
 def key_hash(*, secret: str, pepper: str) -> bytes:

@@ -1,6 +1,6 @@
 """What intake refuses over HTTP."""
 
-from common.runtime.problems import Problem
+from common.runtime.problems import SESSION_MISSING, SESSION_OVER, Problem
 
 KEY_MISSING = Problem(
     name="idempotency-key-missing",
@@ -38,5 +38,14 @@ WITH_AGENT = Problem(
     title="An agent has the contact",
     way_out="Let the agent and the customer agree on a time; ask again if the contact waits again (GET /v1/contacts/{id}).",
 )
-MISSING_HEADERS = {"idempotency-key": KEY_MISSING}
-PROBLEMS = (KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL, CONTACT_OVER, WITH_AGENT)
+MISSING_HEADERS = {"idempotency-key": KEY_MISSING, "session-no": SESSION_MISSING}
+PROBLEMS = (
+    KEY_MISSING,
+    KEY_REUSED,
+    UNKNOWN_QUEUE,
+    UNKNOWN_SKILL,
+    CONTACT_OVER,
+    WITH_AGENT,
+    SESSION_MISSING,
+    SESSION_OVER,
+)

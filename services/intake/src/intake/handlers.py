@@ -1,6 +1,7 @@
 """One function a command: check, decide, save with its outbox row, hand over."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,10 @@ from intake.translate import submission
 log = structlog.get_logger()
 
 RECONCILE_EVERY_S = 1.0
+
+NOTED_MAX = 20_000
+"""Reads of details that this replica remembers to have noted; an older one is noted again when it is repeated. So the audit
+grows by one row for each contact, holder and replica, as the table of contacts does."""
 
 Given = tuple[NewContact, Receipt, str, OutboxRow]
 
@@ -113,11 +118,28 @@ class Details:
     def __init__(self, contacts: Contacts) -> None:
         self._contacts = contacts
         self._on_its_way = OnItsWay()
+        self._noted: OrderedDict[tuple[str, str, int], None] = OrderedDict()
 
-    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
-        """None when the agent does not hold it. An agent whose accept was answered holds it, and the fact that says so may
-        still be on its way to us: it is waited for. Raises `Retryable` when too many wait."""
-        return await self._on_its_way.look(lambda: self._contacts.customer(contact_id=contact_id, agent_id=agent_id))
+    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused:
+        """For the agent who holds it, in its present session; who read whose is noted first, once a session.
+
+        An agent whose accept was answered holds the contact, and the fact that says so may still be on its way to us: it is
+        waited for. Raises `Retryable` when too many wait.
+        """
+
+        async def look() -> dict[str, Any] | Refused | None:
+            return await self._contacts.customer(contact_id=contact_id, agent_id=agent_id, session_no=session_no)
+
+        found: dict[str, Any] | Refused | None = await self._on_its_way.look(look)
+        if found is None:
+            return Refused(reason=Refusal.NOT_FOUND, detail="You do not hold such a contact.")
+        key = (contact_id, agent_id, session_no)
+        if not isinstance(found, Refused) and key not in self._noted:
+            await self._contacts.note_read(contact_id=contact_id, agent_id=agent_id, session_no=session_no)
+            self._noted[key] = None
+            if len(self._noted) > NOTED_MAX:
+                self._noted.popitem(last=False)
+        return found
 
 
 async def ask_callback(

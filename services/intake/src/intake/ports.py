@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from common.contracts.config import QueueDefined
 from common.runtime.outbox import OutboxRow
-from intake.domain import NewContact, Receipt, Refused
+from intake.domain import KnownSession, NewContact, Receipt, Refused
 
 
 class Contacts(Protocol):
@@ -37,8 +37,12 @@ class Contacts(Protocol):
         """Contacts of this client, newest first, below the id `before`."""
         ...
 
-    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
-        """The customer's details, for the agent who holds the contact and nobody else."""
+    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
+        """The customer's details, for the agent who holds the contact, in its present session; None: not, or not yet."""
+        ...
+
+    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
+        """Put into the audit who read whose details; none of the details."""
         ...
 
 
@@ -68,6 +72,10 @@ class Projections(Protocol):
         ...
 
     async def know_skill(self, skill: str) -> None: ...
+
+    async def know_sessions(self, sessions: Mapping[str, KnownSession]) -> None:
+        """The latest session of each agent; older ones change nothing."""
+        ...
 
     async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
         """The contacts' states after the router's facts: (state, since, attempt, agent)."""

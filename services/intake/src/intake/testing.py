@@ -10,7 +10,18 @@ from common.contracts.config import QueueDefined
 from common.runtime.outbox import OutboxRow
 from common.testing.database import Later, MemoryServer, OutboxRows, Positions
 from common.testing.faults import Line, through
-from intake.domain import HOLDERS, OVER, WAITING, WITH_AGENT, NewContact, Receipt, Refusal, Refused
+from intake.domain import (
+    OVER,
+    READERS,
+    WAITING,
+    WITH_AGENT,
+    KnownSession,
+    NewContact,
+    Receipt,
+    Refusal,
+    Refused,
+    session_fits,
+)
 from intake.translate import callback, cancellation, submission
 
 LEAVING = frozenset({"accepted", "scheduled", "queued", "offered", "assigned", "paused", "link_lost"})
@@ -46,6 +57,8 @@ class IntakeTables:
         self.contacts: dict[str, Row] = {}
         self.queues: dict[str, QueueDefined] = {}
         self.skills: set[str] = set()
+        self.sessions: dict[str, KnownSession] = {}
+        self.reads: list[tuple[str, str, int]] = []
         self.outbox = OutboxRows(server)
         self.positions = Positions()
 
@@ -146,11 +159,19 @@ class MemoryContacts:
             rows = sorted(self._tables.contacts.items(), reverse=True)
             return [_public(row) for name, row in rows if row.posted.client_id == client_id and name < before][:limit]
 
-    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
+    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "note read"):
+            self._tables.reads.append((agent_id, contact_id, session_no))
+
+    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
         """See `intake.ports.Contacts`."""
         async with through(self._line, "customer"):
+            fits = session_fits(self._tables.sessions.get(agent_id), session_no=session_no)
+            if fits is False:
+                return Refused(reason=Refusal.SESSION_OVER, detail=f"Session {session_no} is over.")
             found = self._tables.contacts.get(contact_id)
-            if found is None or found.agent_id != agent_id or found.state not in HOLDERS:
+            if not fits or found is None or found.agent_id != agent_id or found.state not in READERS:
                 return None
             return msgspec.json.decode(found.posted.customer or "{}", type=dict[str, Any])
 
@@ -207,6 +228,16 @@ class MemoryProjections:
     async def know_skill(self, skill: str) -> None:
         """See `intake.ports.Projections`."""
         self._later(lambda: self._tables.skills.add(skill))
+
+    async def know_sessions(self, sessions: Mapping[str, KnownSession]) -> None:
+        """See `intake.ports.Projections`."""
+        self._later(lambda: self._sessions(sessions))
+
+    def _sessions(self, sessions: Mapping[str, KnownSession]) -> None:
+        for agent_id, one in sessions.items():
+            known = self._tables.sessions.get(agent_id)
+            if known is None or known.session_no <= one.session_no:
+                self._tables.sessions[agent_id] = one
 
     async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
         """See `intake.ports.Projections`."""

@@ -101,6 +101,19 @@ UNSUPPORTED_MEDIA_TYPE = Problem(
     title="The body must be JSON",
     way_out="Send `Content-Type: application/json`, without content encoding.",
 )
+SESSION_OVER = Problem(
+    name="session-over",
+    status=409,
+    title="This session is over",
+    way_out="Sign in again (POST /v1/session of agent-presence) and use the new session number; a newer sign-in, a lost line or an"
+    " administrator ended this one.",
+)
+SESSION_MISSING = Problem(
+    name="session-number-missing",
+    status=400,
+    title="The Session-No header is missing",
+    way_out="Send the `session_no` that signing in answered with as the header Session-No.",
+)
 TRY_AGAIN = Problem(
     name="try-again",
     status=503,

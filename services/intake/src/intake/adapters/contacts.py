@@ -7,7 +7,7 @@ import msgspec
 
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, columns, insert
-from intake.domain import HOLDERS, OVER, WITH_AGENT, NewContact, Receipt, Refusal, Refused
+from intake.domain import OVER, READERS, WITH_AGENT, KnownSession, NewContact, Receipt, Refusal, Refused, session_fits
 from intake.translate import callback, cancellation
 
 ACCEPT = """
@@ -55,6 +55,13 @@ LAST_AGENT = """
 SELECT agent_id FROM contact WHERE client_id = $1 AND routing ? 'customer' AND routing->>'customer' = $2
    AND state IN ('wrap_up', 'completed') AND agent_id <> '' ORDER BY state_at_ms DESC LIMIT 1
 """
+CUSTOMER = """
+SELECT (SELECT coalesce(p.customer, '{}')::text FROM contact c LEFT JOIN personal p USING (contact_id)
+         WHERE c.contact_id = $1 AND c.agent_id = $2 AND c.state = ANY($3::text[])) AS customer,
+       s.session_no, s.is_over
+  FROM (SELECT 1) AS always LEFT JOIN agent_session s ON s.agent_id = $2
+"""
+NOTE_READ = "INSERT INTO audit (actor, action, subject, detail) VALUES ($1, 'customer.read', $2, $3)"
 PUBLIC = "contact_id, queue, channel, priority, external_id, accepted_at_ms, state, state_at_ms, attempt, cancel_reason"
 
 
@@ -153,17 +160,25 @@ class PostgresContacts:
             )
         return [dict(row) for row in rows]
 
-    async def customer(self, *, contact_id: str, agent_id: str) -> dict[str, Any] | None:
-        """The customer's details, for the agent who holds the contact and nobody else."""
+    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
+        """See `intake.ports.Contacts`."""
         async with borrowed(self._pool) as connection:
-            found = await connection.fetchval(
-                "SELECT coalesce(p.customer, '{}')::text FROM contact c LEFT JOIN personal p USING (contact_id)"
-                " WHERE c.contact_id = $1 AND c.agent_id = $2 AND c.state = ANY($3::text[])",
-                contact_id,
-                agent_id,
-                sorted(HOLDERS),
-            )
-        return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
+            found = await connection.fetchrow(CUSTOMER, contact_id, agent_id, sorted(READERS))
+        assert found is not None, "one row, whatever is there"
+        known = None
+        if found["session_no"] is not None:
+            known = KnownSession(session_no=found["session_no"], is_over=found["is_over"])
+        fits = session_fits(known, session_no=session_no)
+        if fits is False:
+            return Refused(reason=Refusal.SESSION_OVER, detail=f"Session {session_no} is over.")
+        if fits is None or found["customer"] is None:
+            return None
+        return msgspec.json.decode(found["customer"], type=dict[str, Any])
+
+    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
+        """See `intake.ports.Contacts`."""
+        async with borrowed(self._pool) as connection:
+            await connection.execute(NOTE_READ, agent_id, contact_id, f"session {session_no}")
 
 
 def _given_columns(given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[list[object]]:

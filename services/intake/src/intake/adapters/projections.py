@@ -7,7 +7,7 @@ import msgspec
 from common.contracts.config import QueueDefined
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, insert
-from intake.domain import Receipt, Wishes
+from intake.domain import KnownSession, Receipt, Wishes
 from intake.translate import callback, cancellation, submission
 
 RECONCILE_MAX = 500
@@ -33,6 +33,11 @@ SELECT contact_id, pool, cancel_reason, correlation_id FROM contact c
    AND cancel_at_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY cancel_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
+KNOW_SESSIONS = """
+INSERT INTO agent_session AS s (agent_id, session_no, is_over) SELECT * FROM unnest($1::text[], $2::int[], $3::boolean[])
+ON CONFLICT (agent_id) DO UPDATE SET session_no = excluded.session_no, is_over = excluded.is_over
+ WHERE s.session_no <= excluded.session_no
+"""
 
 
 class PostgresProjections:
@@ -56,6 +61,12 @@ class PostgresProjections:
     async def know_skill(self, skill: str) -> None:
         """A skill exists."""
         await self._connection.execute("INSERT INTO skill (skill) VALUES ($1) ON CONFLICT DO NOTHING", skill)
+
+    async def know_sessions(self, sessions: Mapping[str, KnownSession]) -> None:
+        """See `intake.ports.Projections`."""
+        if sessions:
+            rows = [(agent_id, one.session_no, one.is_over) for agent_id, one in sorted(sessions.items())]
+            await self._connection.execute(KNOW_SESSIONS, *[list(column) for column in zip(*rows, strict=True)])
 
     async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
         """The contacts' states after the router's facts: (state, since, attempt, agent)."""

@@ -71,7 +71,7 @@ def see_agent(state: State, told: inputs.AgentSeen, decided: list[Output]) -> No
         for contact in [state.contacts[contact_id] for contact_id in sorted(_concerned(agent))]:
             _consequence(state, contact, agent, decided, gone=gone, reason=reason)
     wanted = {"available": "ready", "offline": "offline"}.get(told.presence, "not_available")
-    set_routing_state(state, agent, wanted, told.presence, decided)
+    set_routing_state(state, agent, wanted, told.presence, decided, anew=new_session)
     touch_agent(state, agent)
 
 

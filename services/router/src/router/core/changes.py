@@ -168,9 +168,11 @@ def move_to(state: State, contact: Contact, queue_id: str, reason: str, decided:
     enter_queue(state, contact, queue_id, decided)
 
 
-def set_routing_state(state: State, agent: Agent, routing_state: str, reason: str, decided: list[Output]) -> None:
-    """Say it only when it changes."""
-    if agent.routing_state == routing_state:
+def set_routing_state(
+    state: State, agent: Agent, routing_state: str, reason: str, decided: list[Output], *, anew: bool = False
+) -> None:
+    """Say it only when it changes. `anew`: a new session is said in any case, because readers ask whose session it is."""
+    if agent.routing_state == routing_state and not anew:
         return
     agent.routing_state = routing_state
     decided.append(
