@@ -48,13 +48,24 @@ PARTS: list[dict[str, Any]] = [
     {"overflow": [{"when": {"waited_over_ms": 3_000}, "callback": True}]},
     {"overflow": [{"when": {"unstaffed": True}, "message": "nobody"}, {"when": {"all_busy": True}, "queue": "other"}]},
     {"overflow": [{"when": {"estimated_wait_over_ms": 200_000}, "message": "long"}]},
+    {"overflow": [{"when": {"closed": True}, "message": "shut"}]},
+    {
+        "overflow": [
+            {"when": {"closed": True}, "queue": "other"},
+            {"when": {"waited_over_ms": 2_000}, "message": "slow"},
+        ]
+    },
     {"borrow": {"lender": "other", "when": {"length_over": 0}, "guard": {"length_over": 2}}},
+    {"borrow": {"lender": "other", "when": {"longest_wait_over_ms": 2_000}}},
+    {"borrow": {"lender": "other", "when": {"all_busy": True}, "guard": {"longest_wait_over_ms": 3_000}}},
     {"split": [{"queue": "other", "percent": 50}]},
     {"fair": {"offers": 2, "window_ms": 8_000}},
     {"home": {"expected_handle_ms": 2_000, "link_score_min": 50, "premium": False}},
     {"headroom": {"queue": "other", "agents": 1}},
     {"transfers_max": 2, "resume_hold_ms": 2_000},
 ]
+HOLD_MAX_MS = 30_000
+"""For so long capacity may be kept for a resume; then it is answered."""
 AGENTS = ("a1", "a2", "a3", "a4")
 CHANNELS = ("voice", "chat", "email")
 
@@ -143,9 +154,10 @@ class Player:
             )
             self.number += 1
             target = source.choice([{"to_queue": "other"}, {"to_agent": source.choice(AGENTS)}])
+            own = source.choice([f"k{self.number}", f"{verb}-{contact_id}"])  # which another agent may choose as well
             return asked(
                 verb,
-                command_id=f"k{self.number}",
+                command_id=own,
                 agent_id=agent,
                 session_no=99,
                 contact_id=contact_id,
@@ -157,8 +169,11 @@ class Player:
                 contact_id=source.choice(self.live), reason=source.choice(["customer_gave_up", "withdrawn"])
             )
         if dice < 0.9 and self.live:
-            later = self.now_ms + 3_000 if source.random() < 0.5 else None
-            return inputs.CallbackAsked(contact_id=source.choice(self.live), not_before_ms=later)
+            self.number += 1
+            wished = [name for name in self.out if self.out[name]]  # those that ring or are held, besides all others
+            name = source.choice(self.live) if source.random() < 0.6 or not wished else source.choice(sorted(wished))[0]
+            later = self.now_ms + source.choice([1_000, 3_000, 30_000]) if source.random() < 0.6 else None
+            return inputs.CallbackAsked(contact_id=name, not_before_ms=later, requested_at_ms=self.number)
         if dice < 0.93 and self.live:
             scores = {name: source.randint(0, 9) for name in AGENTS}
             return inputs.ScoresGiven(contact_id=source.choice(self.live), scores=scores)
@@ -209,10 +224,49 @@ class Rows:
                 self.over.add(contact_id)
 
 
+class Promises:
+    """What was said to customers and agents: an onlooker who knows inputs and outputs only."""
+
+    def __init__(self) -> None:
+        self.here: set[str] = set()
+        self.held: set[str] = set()
+        self.promised: dict[str, str] = {}
+        self.asked: set[tuple[str, str]] = set()
+        self.answered: set[tuple[str, str]] = set()
+
+    def take(self, told: inputs.Input, said: tuple[Any, ...]) -> None:
+        waited = self.here - self.held
+        for one in said:
+            name, contact_id = type(one).__name__, getattr(one, "contact_id", "")
+            if name in ("Queued", "Scheduled"):
+                self.here.add(contact_id)
+            if name in ("Scheduled", "CallbackArranged", "Accepted"):
+                self.promised[contact_id] = name
+            if name == "Accepted":
+                self.held.add(contact_id)
+            if name in ("Requeued", "Transferred"):
+                self.held.discard(contact_id)
+            if name in ("Completed", "Abandoned", "Cancelled", "Expired", "Overflowed"):
+                self.here.discard(contact_id)
+                self.held.discard(contact_id)
+            assert name != "Overflowed" or contact_id not in self.promised, f"{contact_id} is turned away"
+            assert name != "Expired" or self.promised.get(contact_id, "Scheduled") == "Scheduled", (
+                f"{contact_id} is given up"
+            )
+            if getattr(one, "command_id", ""):
+                self.answered.add((one.agent_id, one.command_id))
+        if isinstance(told, inputs.AgentAsked):
+            self.asked.add((told.agent_id, told.command_id))
+        if isinstance(told, inputs.CallbackAsked) and told.contact_id in waited & self.here - self.held:
+            granted = [one for one in said if isinstance(one, outputs.CallbackArranged)]
+            wish = (told.contact_id, told.requested_at_ms)
+            assert wish in [(one.contact_id, one.requested_at_ms) for one in granted], f"{wish} is not granted"
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**9))
 def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
-    player, rows = Player(seed), Rows()
+    player, rows, promises = Player(seed), Rows(), Promises()
     state, twin = State(), State()
     told = player.begin()
     for number in range(140):
@@ -220,6 +274,7 @@ def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
         said = step(state, one, player.now_ms)
         check(state)
         rows.take(said)
+        promises.take(one, said)
         player.hear(said)
         assert decisions(step(twin, one, player.now_ms)) == decisions(said), "a twin decided otherwise"
         state.to_score.clear()
@@ -230,7 +285,10 @@ def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
             again = step(twin, inputs.Ticked(), player.now_ms)
             assert decisions(again) == decisions(said), "a rebuilt state decided otherwise"
             rows.take(said)
+            promises.take(inputs.Ticked(), said)
             player.hear(said)
+    promises.take(inputs.Ticked(), step(state, inputs.Ticked(), player.now_ms + HOLD_MAX_MS))
+    assert promises.asked == promises.asked & promises.answered, "a command is never answered"
 
 
 def decisions(said: tuple[Any, ...]) -> list[Any]:

@@ -21,7 +21,7 @@ from router.batch import Decided, make_batch
 from router.core import State, inputs, step
 from router.core.invariants import check
 from router.core.state import next_due_ms
-from router.core.values import Contact
+from router.core.values import Contact, Queue
 from router.elsewhere import Elsewhere
 from router.forecasts import Forecasts, Told
 from router.ports import Ledger, LogLine, Reign
@@ -140,7 +140,7 @@ class Shard:
         told = await self._elsewhere.look(self._state, await self._inputs(records), self._clock.now_ms())
         now_ms = self._clock.now_ms()
         decided: Decided = []
-        told += self._hours(now_ms)
+        told = [*self._hours(now_ms), *self._with_hours(told, now_ms)]
         for one in told or [inputs.Ticked()]:
             decided.extend((output, now_ms) for output in step(self._state, one, now_ms))
         if self._state.to_score:
@@ -149,17 +149,29 @@ class Shard:
         return decided
 
     def _hours(self, now_ms: int) -> list[inputs.Input]:
-        """Queues that opened or closed; looked at once a second."""
+        """Queues that opened or closed; looked at once a second, and told first: who comes to a closed queue is not asked for."""
         if now_ms - self._hours_at_ms < HOURS_EVERY_MS:
             return []
         self._hours_at_ms = now_ms
-        told: list[inputs.Input] = []
-        for queue in self._state.queues.values():
-            is_open = queue.policy.hours is None or hours.is_open(queue.policy.hours, now_ms)
-            if self._open.get(queue.queue_id, True) != is_open:
-                self._open[queue.queue_id] = is_open
-                told.append(inputs.QueueOpened(queue_id=queue.queue_id, is_open=is_open))
-        return told
+        return [told for queue in self._state.queues.values() for told in self._hours_of(queue, now_ms)]
+
+    def _with_hours(self, told: Sequence[inputs.Input], now_ms: int) -> list[inputs.Input]:
+        """Before a queue's new policy whether it is open by it."""
+        found: list[inputs.Input] = []
+        for one in told:
+            if isinstance(one, inputs.QueueSet):
+                known = self._state.queues.get(one.queue.queue_id)
+                if known is None or known.version < one.queue.version:
+                    found += self._hours_of(one.queue, now_ms)
+            found.append(one)
+        return found
+
+    def _hours_of(self, queue: Queue, now_ms: int) -> list[inputs.Input]:
+        is_open = queue.policy.hours is None or hours.is_open(queue.policy.hours, now_ms)
+        if self._open.get(queue.queue_id, True) == is_open:
+            return []
+        self._open[queue.queue_id] = is_open
+        return [inputs.QueueOpened(queue_id=queue.queue_id, is_open=is_open)]
 
     async def _score(self) -> Decided:
         """Ask the scorers, each within its budget; who is late or fails is not waited for."""

@@ -14,7 +14,7 @@ from router.core.everyday import decide_everyday
 from router.core.invariants import check_touched
 from router.core.matching import look_at_headroom, next_match
 from router.core.outputs import Output
-from router.core.queues import check_borrowing, check_queues, open_queue, set_queue
+from router.core.queues import check_borrowing, check_queues, open_queue, set_queue, turn_away
 from router.core.state import State
 
 
@@ -50,13 +50,19 @@ def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
 
 def _match(state: State, decided: list[Output]) -> None:
     """Let contacts and agents find each other, and queues act, until nothing that changed can change any more."""
+    if state.entered and state.closed:
+        turn_away(state, decided)
     if state.resuming:
         resume_waiting(state, decided)
     if state.newcomer is not None or state.freed is not None:
         decide_everyday(state, decided)
     # It ends: an offer takes a contact out of its queue for the rest of the step, a contact moves `MOVES_MAX` times in its
     # life, and a round in which nothing of both happened leaves nothing to look at. Many may match in one step.
+    for queue_id in state.busy_aware:
+        state.dirty_queues[queue_id] = None
     while True:
+        if state.entered and state.closed:
+            turn_away(state, decided)
         if state.keeps_headroom and state.dirty_agents:
             look_at_headroom(state)
         while state.dirty_agents or state.dirty_groups:

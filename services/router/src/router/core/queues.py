@@ -1,5 +1,7 @@
 """What queues do: follow their policy when it changes, overflow, and borrow agents. Checked on every change."""
 
+from collections.abc import Collection
+
 from common.contracts.policies import Condition, Overflow
 from router.core import inputs, outputs
 from router.core.binding import bind_to_queue
@@ -67,23 +69,34 @@ def study(state: State) -> None:
         if one.policy.overflow or one.policy.length_max is not None or one.policy.borrow is not None
     }
     state.borrowers = sorted(one.queue_id for one in queues if one.policy.borrow is not None)
-    age_queues(state, {name for one in queues for name in _asks_for_longest_wait(one)} & set(state.queues))
+    state.busy_aware = tuple(one for one in state.borrowers if _asks_who_is_busy(state.queues[one]))
+    age_queues(state, _looks(queues))
     state.calm = {one.queue_id for one in queues if _asks_nothing(one)} - state.watched
     for one in list(state.watched):
         if state.queues[one].policy.borrow is not None:
             state.watched.add(state.queues[one].policy.borrow.lender)  # type: ignore[union-attr]
 
 
-def _asks_for_longest_wait(queue: Queue) -> list[str]:
-    """The queues whose longest wait the policy asks for."""
-    policy = queue.policy
-    found = [queue.queue_id for rule in policy.overflow if rule.when.longest_wait_over_ms is not None]
-    if policy.borrow is not None:
-        if policy.borrow.when.longest_wait_over_ms is not None:
-            found.append(queue.queue_id)
-        if policy.borrow.guard.longest_wait_over_ms is not None:
-            found.append(policy.borrow.lender)
-    return found
+def _looks(queues: Collection[Queue]) -> dict[str, tuple[int, ...]]:
+    """The queues whose longest wait a policy asks for, and after how long in them borrowing may begin or end."""
+    names = {one.queue_id for one in queues}
+    found: dict[str, set[int]] = {}
+    for queue in queues:
+        if any(rule.when.longest_wait_over_ms is not None for rule in queue.policy.overflow):
+            found.setdefault(queue.queue_id, set())
+        borrow = queue.policy.borrow
+        if borrow is None:
+            continue
+        for name, when in ((queue.queue_id, borrow.when), (borrow.lender, borrow.guard)):
+            times = {when.longest_wait_over_ms, when.waited_over_ms} - {None}
+            if times and name in names:
+                found.setdefault(name, set()).update(one for one in times if one is not None)
+    return {name: tuple(sorted(times)) for name, times in found.items()}
+
+
+def _asks_who_is_busy(queue: Queue) -> bool:
+    borrow = queue.policy.borrow
+    return borrow is not None and (borrow.when.all_busy or borrow.guard.all_busy)
 
 
 def _asks_nothing(queue: Queue) -> bool:
@@ -160,7 +173,10 @@ def _overflow(state: State, contact: Contact, decided: list[Output], *, entering
 
 
 def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) -> bool:
-    """Whether all that the condition gives holds for the queue, and for the contact where it speaks of one."""
+    """Whether all that the condition gives holds for the queue, and for the contact where it speaks of one.
+
+    Of a contact that came and still waits all are busy; without one, `waited_over_ms` speaks of who has waited longest.
+    """
     queue_id = queue.queue_id
     if when.closed and queue_id not in state.closed:
         return False
@@ -170,9 +186,12 @@ def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) 
         return False
     if when.longest_wait_over_ms is not None and longest_wait_ms(state, queue_id) <= when.longest_wait_over_ms:
         return False
-    waited_ms = 0 if contact is None else state.now_ms - contact.queued_at_ms
-    if when.waited_over_ms is not None and waited_ms <= when.waited_over_ms:
+    if when.all_busy and contact is None and _has_room(state, queue):
         return False
+    if when.waited_over_ms is not None:
+        waited_ms = longest_wait_ms(state, queue_id) if contact is None else state.now_ms - contact.queued_at_ms
+        if waited_ms <= when.waited_over_ms:
+            return False
     if when.estimated_wait_over_ms is not None:
         if contact is None:
             waiting = newest_first(state, queue_id)
@@ -183,6 +202,28 @@ def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) 
         if wait_ms is not None and wait_ms <= when.estimated_wait_over_ms:
             return False
     return True
+
+
+def _has_room(state: State, queue: Queue) -> bool:
+    """Whether somebody who meets the queue's need has room for one of its contacts."""
+    able = able_profiles(state, queue.need, queue.pool)
+    wanted = sum(1 << number for (queue_id, _), number in state.demand_no.items() if queue_id == queue.queue_id)
+    return any(profiles & able and (room & wanted or not wanted) for room, profiles in state.open.items())
+
+
+def turn_away(state: State, decided: list[Output]) -> None:
+    """Contacts that came to a queue that is closed, where its policy says what to do then: nobody is asked first."""
+    for contact_id in list(state.entered):
+        contact = state.contacts.get(contact_id)
+        while contact is not None and contact.state is ContactState.QUEUED and contact.queue_id in state.closed:
+            queue = state.queues[contact.queue_id]
+            rules = (rule for rule in queue.policy.overflow if rule.when.closed)
+            rule = next((one for one in rules if holds(state, one.when, queue, contact)), None)
+            if rule is None or not contact.is_newcomer or contact.moves >= MOVES_MAX:
+                break
+            _act(state, contact, rule, decided)
+            if contact.queue_id == queue.queue_id:
+                break
 
 
 def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) -> None:

@@ -75,7 +75,9 @@ Slot = tuple[Profile, int, int, tuple[int, int, int]]
 class State:
     """Everything the core knows. `touched_*` is what changed since the shell last took note of it.
 
-    `aged`: queues whose longest wait some policy asks for; `since`: for those, a lazy heap of (in the queue since, contact).
+    `aged`: queues whose longest wait some policy asks for; `since`: for those, a lazy heap of (in the queue since, contact);
+    `looks`: after how long in the queue a contact may let somebody begin or end to borrow; `busy_aware`: borrowers that ask
+    whether all are busy.
     `lowered`: the highest capacities that agents had since then and have no more.
     """
 
@@ -116,6 +118,8 @@ class State:
     borrowers: list[str] = field(default_factory=list)
     keeps_headroom: bool = False
     aged: set[str] = field(default_factory=set)
+    looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    busy_aware: tuple[str, ...] = ()
     since: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     calm: set[str] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)

@@ -67,6 +67,15 @@ def _note_since(state: State, contact: Contact) -> None:
     if len(heap) > HEAP_SLACK * (state.waiting_in[contact.queue_id] + 16):
         heap[:] = sorted({one for one in heap if _has_waited_since(state, contact.queue_id, one)})
     heappush(heap, (contact.queued_at_ms, contact.contact_id))
+    _look_later(state, contact)
+
+
+def _look_later(state: State, contact: Contact) -> None:
+    """Look at the queue when the contact has waited as long as somebody's borrowing asks for; what is past is judged now."""
+    for after_ms in state.looks.get(contact.queue_id, ()):
+        due_ms = contact.queued_at_ms + after_ms + 1
+        if due_ms > state.now_ms:
+            wake_at(state, contact, due_ms)
 
 
 def _has_waited_since(state: State, queue_id: str, entry: tuple[int, str]) -> bool:
@@ -84,13 +93,19 @@ def longest_wait_ms(state: State, queue_id: str) -> int:
     return 0
 
 
-def age_queues(state: State, aged: set[str]) -> None:
-    """From now on these queues' longest waits are asked for."""
+def age_queues(state: State, looks: dict[str, tuple[int, ...]]) -> None:
+    """From now on these queues' longest waits are asked for, some of them at these times in the queue."""
+    aged = set(looks)
+    changed = {queue_id for queue_id, times in looks.items() if times and times != state.looks.get(queue_id)}
+    state.looks = looks
     state.since = {queue_id: state.since.get(queue_id, []) for queue_id in aged}
     fresh, state.aged = aged - state.aged, aged
     for contact_id, (group, _) in state.place_of.items() if fresh else ():
         if group.queue_id in fresh:
             heappush(state.since[group.queue_id], (state.contacts[contact_id].queued_at_ms, contact_id))
+    for contact_id, (group, _) in state.place_of.items() if changed else ():
+        if group.queue_id in changed:
+            _look_later(state, state.contacts[contact_id])
 
 
 def take_all_waiting(state: State, queue_id: str) -> list[Contact]:
