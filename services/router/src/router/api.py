@@ -1,6 +1,6 @@
 """HTTP face of the router: queue administration and queue state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
 from router.core.needs import skills_need
 from router.errors import POLICY_CANNOT_WORK, POOL_IS_FIXED
-from router.ports import Queues
+from router.ports import Judge, Queues
 from router.vetting import Fault, Known, vet
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -94,7 +94,8 @@ def _out(fact: QueueDefined) -> dict[str, Any]:
 
 async def _policy_of(
     queues: Queues, queue_id: str, body: QueueIn, scorers: frozenset[str], on_its_way: OnItsWay
-) -> QueuePolicy | Response:
+) -> tuple[QueuePolicy, Judge] | Response:
+    """The policy that was asked for, and who judges it once more when it is saved; or what is wrong with it."""
     if is_nested_too_deep(body.policy):
         errors = [{"pointer": "/policy", "in": "body", "detail": f"is nested more than {NESTING_MAX} levels deep"}]
         return answer(INVALID_REQUEST, "The policy does not fit its schema.", errors=errors)
@@ -107,11 +108,16 @@ async def _policy_of(
         return answer(INVALID_REQUEST, "The policy does not fit its schema.", errors=errors)
     skills, policies = await _known(queues, body, policy, on_its_way)
     base = skills_need(tuple((one.skill, one.min_level) for one in body.requirements))
-    known = Known(skills=skills, queues=policies, scorers=scorers)
-    faults = vet(queue_id, base, policy, known)
+
+    def judge(others: Mapping[str, QueuePolicy]) -> list[Fault]:
+        return vet(queue_id, base, policy, Known(skills=skills, queues=others, scorers=scorers))
+
+    faults = judge(policies)
     faults += [Fault("", f"there is no skill {one.skill}") for one in body.requirements if one.skill not in skills]
-    if not faults:
-        return policy
+    return _cannot_work(faults) if faults else (policy, judge)
+
+
+def _cannot_work(faults: list[Fault]) -> Response:
     listed = [{"pointer": _pointer(fault), "in": "body", "detail": fault.reason} for fault in faults[:20]]
     return answer(POLICY_CANNOT_WORK, f"{len(faults)} place(s) cannot work.", errors=listed)
 
@@ -171,15 +177,18 @@ def add_routes(
 
         With `dry_run` nothing is saved: the answer says what the queue would be.
         """
-        policy = await _policy_of(queues, queue_id, body, scorers, on_its_way)
-        if isinstance(policy, Response):
-            return policy
+        found = await _policy_of(queues, queue_id, body, scorers, on_its_way)
+        if isinstance(found, Response):
+            return found
+        policy, judge = found
         values = body.model_dump()
         values["policy"] = msgspec.to_builtins(policy)
         if dry_run:
             return {**values, "id": queue_id, "version": 0}
         values["requirements"] = sorted((r.skill, r.min_level) for r in body.requirements)
-        done = await queues.put(queue_id, values, actor=who.subject)
+        done = await queues.put(queue_id, values, actor=who.subject, judge=judge)
+        if isinstance(done, list):
+            return _cannot_work(done)
         if done is None:
             return answer(POOL_IS_FIXED, f"The queue {queue_id} lies in another pool than {body.pool}.")
         fact, event = done

@@ -1,6 +1,6 @@
 """What a shard needs from the outside: a judge that keeps what is true."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from common.runtime.outbox import OutboxRow
 from router.core.state import State
 from router.core.values import Queue
 from router.ownership import Lease
+from router.vetting import Fault
 
 
 class Fenced(Exception):
@@ -153,11 +154,25 @@ class Leases(Protocol):
         ...
 
 
+Judge = Callable[[Mapping[str, QueuePolicy]], list[Fault]]
+
+
+def nothing_against(_policies: Mapping[str, QueuePolicy]) -> list[Fault]:
+    """The judge of who was judged already."""
+    return []
+
+
 class Queues(Protocol):
     """Queues as administrators see them. Raises `Retryable` when the database is away."""
 
-    async def put(self, queue_id: str, values: dict[str, Any], *, actor: str) -> tuple[QueueDefined, OutboxRow] | None:
-        """Define or change a queue, and what tells the others; None when it lies in another pool."""
+    async def put(
+        self, queue_id: str, values: dict[str, Any], *, actor: str, judge: Judge = nothing_against
+    ) -> tuple[QueueDefined, OutboxRow] | list[Fault] | None:
+        """Define or change a queue, and what tells the others; None when it lies in another pool.
+
+        `judge` sees the pool's policies as they are at that moment, and nobody changes one meanwhile; what it has against the
+        queue is the answer, and nothing is saved.
+        """
         ...
 
     async def known(self, pool: str) -> tuple[set[str], dict[str, QueuePolicy]]:

@@ -19,8 +19,9 @@ from router.core.restore import restore
 from router.core.state import ENDED_REMEMBERED_MS, State
 from router.core.values import Agent, Contact, Queue
 from router.ownership import Lease
-from router.ports import Assigned, Batch, ContactRow, Diverged, Fenced, LogLine, Reign
+from router.ports import Assigned, Batch, ContactRow, Diverged, Fenced, Judge, LogLine, Reign, nothing_against
 from router.translate import queue_from
+from router.vetting import Fault
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -360,12 +361,19 @@ class MemoryQueues:
     def __init__(self, tables: RouterTables, line: Line, clock: Clock) -> None:
         self._tables, self._line, self._clock = tables, line, clock
 
-    async def put(self, queue_id: str, values: dict[str, Any], *, actor: str) -> tuple[QueueDefined, OutboxRow] | None:
+    async def put(
+        self, queue_id: str, values: dict[str, Any], *, actor: str, judge: Judge = nothing_against
+    ) -> tuple[QueueDefined, OutboxRow] | list[Fault] | None:
         """See `router.ports.Queues`."""
         del actor
         at_ms = self._clock.now_ms()
         async with through(self._line, "put queue"):
             before = self._tables.queues.get(queue_id)
+            faults = judge(
+                {one.queue: one.policy for one in self._tables.queues.values() if one.pool == values["pool"]}
+            )
+            if faults:
+                return faults
             if before is not None and before.pool != values["pool"]:
                 return None
             fact = defined(queue_id, values, version=1 if before is None else before.version + 1)

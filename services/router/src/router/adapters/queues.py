@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from common.contracts.config import QueueDefined
 from common.contracts.contacts import Requirement
@@ -16,6 +16,8 @@ from common.runtime.audit import audited
 from common.runtime.clock import Clock
 from common.runtime.database import Connection, reading, writing
 from common.runtime.outbox import OutboxRow, outbox_row
+from router.ports import Judge, nothing_against
+from router.vetting import Fault
 
 metadata = sa.MetaData()
 queue = sa.Table(
@@ -58,6 +60,10 @@ class PostgresSkills:
         )
 
 
+ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(7318004, hashtext(:pool))")
+"""The queues of a pool are changed one after the other: two changes could be right alone and wrong together."""
+
+
 class PostgresQueues:
     """Queues as administrators see them."""
 
@@ -65,8 +71,10 @@ class PostgresQueues:
         self._engine = engine
         self._clock = clock
 
-    async def put(self, queue_id: str, values: dict[str, Any], *, actor: str) -> tuple[QueueDefined, OutboxRow] | None:
-        """Define or change a queue, and what tells the others; None when it lies in another pool."""
+    async def put(
+        self, queue_id: str, values: dict[str, Any], *, actor: str, judge: Judge = nothing_against
+    ) -> tuple[QueueDefined, OutboxRow] | list[Fault] | None:
+        """See `router.ports.Queues`."""
         row = {**values, "queue_id": queue_id, "shard": shard_of(values["pool"]), "version": 1}
         changes = {name: value for name, value in row.items() if name not in ("queue_id", "pool", "shard")}
         statement = (
@@ -80,6 +88,10 @@ class PostgresQueues:
             .returning(*queue.c)
         )
         async with writing(self._engine) as connection:
+            await connection.execute(ONE_AT_A_TIME, {"pool": values["pool"]})
+            faults = judge(await _policies(connection, values["pool"]))
+            if faults:
+                return faults
             stored = (await connection.execute(statement)).mappings().one_or_none()
             if stored is None:
                 return None
@@ -101,8 +113,7 @@ class PostgresQueues:
         """Every skill, and the policies of the pool's queues."""
         async with reading(self._engine) as connection:
             skills = set((await connection.execute(sa.select(skill.c.skill))).scalars())
-            rows = await connection.execute(sa.select(queue.c.queue_id, queue.c.policy).where(queue.c.pool == pool))
-            return skills, {row[0]: msgspec.convert(row[1], QueuePolicy) for row in rows}
+            return skills, await _policies(connection, pool)
 
     async def get(self, queue_id: str) -> tuple[QueueDefined, dict[str, int]] | None:
         """A queue, and how many live contacts it has by state."""
@@ -125,6 +136,11 @@ class PostgresQueues:
                 sa.select(queue).where(queue.c.queue_id > after).order_by(queue.c.queue_id).limit(limit)
             )
             return [defined(dict(row)) for row in rows.mappings()]
+
+
+async def _policies(connection: AsyncConnection, pool: str) -> dict[str, QueuePolicy]:
+    rows = await connection.execute(sa.select(queue.c.queue_id, queue.c.policy).where(queue.c.pool == pool))
+    return {row[0]: msgspec.convert(row[1], QueuePolicy) for row in rows}
 
 
 def defined(row: dict[str, Any]) -> QueueDefined:
