@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.contracts.agents import Presence
+from common.contracts.contacts import Channel
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Level = Annotated[int, Field(ge=0, le=100)]
@@ -152,14 +153,15 @@ class AgentIn(Strict):
     languages: list[Name] = Field([], max_length=20)
     region: str = Field("", max_length=32, pattern=r"^[A-Za-z0-9-]*$")
     attributes: dict[Name, Name] = Field({}, max_length=20)
-    channel_max: dict[str, Annotated[int, Field(ge=0, le=60)]] = Field({}, max_length=7)
+    channel_max: dict[Channel, Annotated[int, Field(ge=0, le=60)]] = Field({}, max_length=7)
     auto_accept: bool = False
     offer_extra_ms: int = Field(0, ge=0, le=60_000)
 
 
 class AgentOut(AgentIn):
-    """An agent as it stands."""
+    """An agent as it stands; one that was defined long ago may name channels that there are not."""
 
+    channel_max: dict[str, int] = {}  # type: ignore[assignment]
     agent_id: str
     presence: str
     limits: Limits

@@ -8,11 +8,13 @@ from prometheus_client.registry import Collector
 
 from common.runtime.clock import Clock
 from router.core.state import State
-from router.core.values import Contact
+from router.core.values import ContactState
 from router.shard import Shard
 
 QUEUES_MAX = 500
 """Queues that have figures of their own; the rest is counted as `other`."""
+WAITING = (ContactState.QUEUED, ContactState.OFFERED)
+"""Whoever has nobody yet: while it rings, too."""
 OTHER = "other"
 
 
@@ -71,8 +73,9 @@ def _families() -> tuple[GaugeMetricFamily, ...]:
 def _waiting(state: State) -> tuple[Counter[str], dict[str, int]]:
     counts: Counter[str] = Counter()
     eldest: dict[str, int] = {}
-    for contact_id in state.place_of:
-        contact: Contact = state.contacts[contact_id]
+    for contact in state.contacts.values():
+        if contact.state not in WAITING:
+            continue
         counts[contact.queue_id] += 1
         since = eldest.get(contact.queue_id)
         if since is None or contact.routing_age_at_ms < since:
