@@ -146,9 +146,10 @@ class Integration:
         expect(answer, 202)
         return True
 
-    async def call_back(self, contact_id: str) -> None:
-        """The customer would rather be called back."""
-        expect(await self._caller.send("POST", f"/v1/contacts/{contact_id}/callback", json={}), 202)
+    async def call_back(self, contact_id: str, *, not_before: str | None = None) -> None:
+        """The customer would rather be called back, now or at a time (ISO 8601). Raises `Refused`."""
+        body = {} if not_before is None else {"not_before": not_before}
+        expect(await self._caller.send("POST", f"/v1/contacts/{contact_id}/callback", json=body), 202)
 
     async def get(self, contact_id: str) -> dict[str, Any]:
         """One contact."""
