@@ -40,12 +40,13 @@ class TestCommandIds:
         assert refusals(table.said) == [("over", "bob", "not_held_by_you")]
 
     def test_an_id_that_was_another_verbs_is_answered(self) -> None:
-        table = Table(queue())
-        table.tell(seen(), arrived(), asked("accept", command_id="same"))
+        for verb, kind in (("complete", outputs.Completed), ("pause", outputs.Paused), ("respond", outputs.Responded)):
+            table = Table(queue())
+            table.tell(seen(), arrived(), asked("accept", command_id="same"))
 
-        table.tell(asked("complete", command_id="same"))
+            table.tell(asked(verb, command_id="same"))
 
-        assert [one.command_id for one in table.said if isinstance(one, outputs.Completed)] == ["same"]
+            assert [one.command_id for one in table.said if isinstance(one, kind)] == ["same"]
 
 
 class TestPendingResumes:
