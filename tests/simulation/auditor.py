@@ -24,7 +24,7 @@ AFTER: dict[type[Any], tuple[tuple[str | None, ...], str]] = {
     routing.ContactQueued: ((None, "scheduled"), "queued"),
     routing.ContactMoved: (("queued",), "queued"),
     routing.ContactEscalated: (("queued",), "queued"),
-    routing.CallbackArranged: (("queued",), "queued"),
+    routing.CallbackArranged: (("queued", "scheduled"), "queued"),
     routing.OfferMade: (("queued", "offered"), "offered"),
     routing.OfferAccepted: (("offered",), "assigned"),
     routing.OfferDeclined: (("offered",), "queued"),
@@ -77,6 +77,7 @@ class Life:
     was_paused: bool = False
     asked: set[str] = field(default_factory=set)
     callback_owed_s: float | None = None
+    callback_granted_ms: int = 0
     passed_to: str = ""
 
     @property
@@ -158,7 +159,7 @@ def _read_inputs(model: Model, commit: Commit, places: dict[Place, list[Any]]) -
                 life.needs = tuple((one.skill, one.min_level) for one in fact.requirements)
             elif place.topic == CONTACTS.name and isinstance(fact, contacts.CallbackRequested):
                 life = model.life(fact.contact_id)
-                if life.state in ("queued", "offered"):
+                if life.state in WAITING and fact.requested_at_ms > life.callback_granted_ms:
                     life.callback_owed_s = commit.at_s
 
 
@@ -172,7 +173,7 @@ def _apply(model: Model, commit: Commit, fact: Any) -> None:
     if isinstance(fact, routing.AgentRoutingChanged):
         model.standings[fact.agent_id] = fact
     elif isinstance(fact, routing.CommandRefused):
-        model.answers.setdefault((fact.agent_id, fact.command_id), fact.reason)
+        model.answers.setdefault((fact.agent_id, fact.command_id), fact.detail or fact.reason)
     if not isinstance(fact, routing.RoutingFactBase) or type(fact) not in AFTER:
         return
     life = model.life(fact.contact_id)
@@ -202,6 +203,7 @@ def _apply(model: Model, commit: Commit, fact: Any) -> None:
             after = "offered" if life.offers else "queued"
         case routing.CallbackArranged():
             life.channel, life.callback_owed_s = "callback", None
+            life.callback_granted_ms = max(life.callback_granted_ms, fact.requested_at_ms)
             after = "queued" if fact.due_ms is None else "scheduled"
         case _:
             after = _apply_to_held(model, commit, life, fact, what, after)
