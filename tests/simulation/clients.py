@@ -311,7 +311,7 @@ class AgentAtHome:
             async def sign_out(face: PresenceFace) -> None:
                 rows = await face.sessions.sign_out(self.agent_id, number)
                 if rows is not None:
-                    face.leases.over(self.agent_id)
+                    face.leases.over(self.agent_id, number)
                     face.relay.hand_over(rows)
 
             await self.clients.insist("presence", sign_out)
