@@ -24,6 +24,7 @@ from intake.testing import IntakeTables, MemoryCatalogue, MemoryContacts, Memory
 from reporting.consumers import apply as apply_to_figures
 from reporting.testing import MemoryReadModels, ReportingTables
 from router.consumers import know_skills
+from router.containment import Care
 from router.ownership import Watch
 from router.ports import Ledger, Reign
 from router.reigns import Reigns
@@ -158,9 +159,16 @@ def build_router(wiring: Wiring) -> None:
         taken = await take(tables, line, shard=shard, owner=me, topics=names)
         return None if taken is None else (wiring.parts.ledger(taken[0]), taken[1])
 
-    def make_shard(ledger: Ledger, reign: Reign, doubtful: bool) -> Shard:
+    def make_shard(ledger: Ledger, reign: Reign, doubtful: bool, care: Care) -> Shard:
         return wiring.parts.shard(
-            ledger=ledger, reign=reign, bus=bus, publisher=bus, clock=clock, topic_prefix="", doubtful=doubtful
+            ledger=ledger,
+            reign=reign,
+            bus=bus,
+            publisher=bus,
+            clock=clock,
+            topic_prefix="",
+            doubtful=doubtful,
+            care=care,
         )
 
     reigns = Reigns(

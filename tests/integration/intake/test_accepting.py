@@ -1,6 +1,7 @@
 """Acceptance on real PostgreSQL: one contact a key, and nothing that was promised is forgotten."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -81,6 +82,29 @@ async def test_personal_data_is_in_its_own_table_only(world: World) -> None:
         assert await connection.fetchval("SELECT count(*) FROM personal WHERE customer::text LIKE '%5551234%'") == 1
 
 
+async def test_while_nobody_confirms_the_repetitions_grow_rarer_and_never_end(world: World) -> None:
+    for _ in range(20):
+        await world.post()
+    began_ms = world.clock.now_ms()
+    clock = ManualClock(began_ms)
+    reconciler = Reconciler(repeats=PostgresRepeats(world.pool), clock=clock, after_ms=3_000)
+    at_s: dict[str, list[int]] = {}
+    async with world.pool.acquire() as connection:
+        await connection.execute("DELETE FROM outbox")
+        for _ in range(1_200):
+            clock.advance(5_000)
+            if await reconciler.reconcile():
+                for row in await connection.fetch("DELETE FROM outbox RETURNING key"):
+                    at_s.setdefault(row["key"], []).append((clock.now_ms() - began_ms) // 1_000)
+
+    assert len(at_s) == 20
+    for repeated in at_s.values():
+        pauses = [after - before for before, after in itertools.pairwise(repeated)]
+        assert 10 <= len(repeated) <= 20, "6,000 s of nobody"
+        assert all(after >= before - 5 for before, after in itertools.pairwise(pauses)) and max(pauses) <= 915
+    assert len({repeated[-1] for repeated in at_s.values()}) > 3, "all at the same moment"
+
+
 async def test_what_nobody_queued_is_submitted_again_and_again_until_somebody_does(world: World) -> None:
     contact_id = await world.post()
     clock = ManualClock(world.clock.now_ms())
@@ -94,7 +118,7 @@ async def test_what_nobody_queued_is_submitted_again_and_again_until_somebody_do
         key, correlation_id = await connection.fetchrow("SELECT key, correlation_id FROM outbox")
         await connection.execute("DELETE FROM outbox")
         too_soon = await reconciler.reconcile()
-        clock.advance(4_000)
+        clock.advance(10_000)
         again = await reconciler.reconcile()
         await connection.execute("DELETE FROM outbox")
         await connection.execute("UPDATE contact SET state = 'queued'")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from common.runtime.batching import BATCH_MAX, WAITING_MAX, SharedCommit
-from common.runtime.failures import Retryable
+from common.runtime.failures import InvariantBroken, Retryable
 
 
 class Store:
@@ -149,3 +149,41 @@ async def test_too_many_waiting_calls_are_refused_at_once() -> None:
 
     store.gate.set()
     await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 3])
+async def test_a_commit_that_answers_to_too_few_or_too_many_fails_its_callers_and_the_next_ones_go_on(
+    answers: int,
+) -> None:
+    turns = 0
+
+    async def commit(items: Sequence[int]) -> list[int]:
+        nonlocal turns
+        turns += 1
+        return [7] * answers if turns == 1 else list(items)
+
+    shared: SharedCommit[int, int] = SharedCommit(commit, what="test", key=lambda item: item)
+
+    async with asyncio.timeout(10):
+        first = await asyncio.gather(shared(1), shared(2), return_exceptions=True)
+        assert [type(one) for one in first] == [InvariantBroken, InvariantBroken]
+        assert await shared(3) == 3
+
+
+async def test_a_commit_that_is_broken_off_tells_its_callers_and_those_who_wait_behind_it() -> None:
+    begun = asyncio.Event()
+
+    async def commit(_items: Sequence[int]) -> list[int]:
+        begun.set()
+        await asyncio.Event().wait()
+        return []
+
+    shared: SharedCommit[int, int] = SharedCommit(commit, what="test", key=lambda _: "one at a time")
+    calls = [asyncio.create_task(shared(number)) for number in (1, 2)]
+    await begun.wait()
+    assert shared._worker is not None
+    shared._worker.cancel()
+
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in answers] == [Retryable, Retryable]

@@ -45,6 +45,7 @@ class Shard:
     """Stands still."""
 
     turns = 0
+    has_got_on = False
 
     def __init__(self, reign: Reign) -> None:
         self.reign = reign
@@ -125,7 +126,7 @@ class World:
         self.reigns = Reigns(
             leases=self.leases,  # type: ignore[arg-type]
             take=self._take,
-            make_shard=lambda _ledger, reign, _doubtful: shard(reign),  # type: ignore[arg-type,return-value]
+            make_shard=lambda _ledger, reign, _doubtful, _care: shard(reign),  # type: ignore[arg-type,return-value]
             watch=watch,  # type: ignore[arg-type]
             scan_every_s=0.0,
             renew_every_s=0.0,

@@ -9,7 +9,7 @@ from common.contracts.policies import Choice, Home
 from router import metrics
 from router.core import inputs, outputs
 from router.forecasts import Forecasts
-from router.scoring import ask_scorer, load
+from router.scoring import Question, ask_scorer, load, question
 from tests.support.builders import arrived, queue, seen
 from tests.support.table import Table
 
@@ -33,10 +33,16 @@ def table_of(scorer: str) -> Table:
     return table
 
 
+def asked_about(table: Table) -> Question:
+    found = question(table.state, "c1")
+    assert found is not None
+    return found
+
+
 async def test_a_scorer_is_asked_about_the_agents_who_could_serve_and_its_best_is_asked() -> None:
     table = table_of("best")
 
-    given = await ask_scorer(table.state, "c1", {"best": best})
+    given = await ask_scorer(asked_about(table), {"best": best})
     assert given == inputs.ScoresGiven(contact_id="c1", scores={"ann": 10, "bob": 90})
     table.tell(given)
     assert table.offers() == [("c1", "bob")]
@@ -46,7 +52,7 @@ async def test_a_scorer_is_asked_about_the_agents_who_could_serve_and_its_best_i
 async def test_a_scorer_that_is_late_fails_or_is_not_there_is_not_waited_for(name: str) -> None:
     table = table_of(name)
 
-    assert await ask_scorer(table.state, "c1", {"late": late, "broken": broken}) is None
+    assert await ask_scorer(asked_about(table), {"late": late, "broken": broken}) is None
 
 
 def test_scorers_are_named_by_their_place() -> None:

@@ -6,12 +6,14 @@ import structlog
 
 from agent_presence.inboxes import Inboxes
 from agent_presence.ports import StoredInboxes
-from common.runtime.bus import Bus, Place
+from common.runtime import metrics
+from common.runtime.bus import Bus, Incoming, Place
 from common.runtime.failures import Retryable
-from common.runtime.following import Sequences, note_read
+from common.runtime.following import Gaps, Sequences, note_read
 
 log = structlog.get_logger()
 
+READER = "agent-presence-tail"
 READ_WAIT_MS = 500
 RECORDS_MAX = 500
 BACK_OFF_S = 0.3
@@ -26,6 +28,8 @@ class Tail:
         self._inboxes = inboxes
         self._topic = topic
         self.loaded = False
+        self._gaps = Gaps(READER)
+        metrics.reader_failures.labels(READER)
 
     async def run(self) -> None:
         """Follow until cancelled; on trouble of the world go on where we were."""
@@ -50,10 +54,22 @@ class Tail:
             while True:
                 records = await reader.read(wait_ms=READ_WAIT_MS, records_max=RECORDS_MAX)
                 if records:
-                    note_read("agent-presence-tail", records, reader)
+                    note_read(READER, records, reader)
                 for record in records:
-                    if sequences.is_fresh(record):
-                        self._inboxes.fold(record)
+                    why = sequences.refusal(record)
+                    if why:
+                        self._gaps.refuse(record, why)
+                    elif sequences.is_fresh(record):
+                        self._gaps.went_on(record)
+                        self._fold(record)
                     offsets[Place(topic=record.topic, partition=record.partition)] = record.offset + 1
         finally:
             await reader.close()
+
+    def _fold(self, record: Incoming) -> None:
+        """Take the fact in. One that makes us fail is passed over: the follower, which stores inboxes, parks it."""
+        try:
+            self._inboxes.fold(record)
+        except Exception:
+            metrics.reader_failures.labels(READER).inc()
+            log.exception("fact_not_folded", topic=record.topic, partition=record.partition, offset=record.offset)

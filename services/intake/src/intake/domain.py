@@ -19,6 +19,10 @@ WITH_AGENT = frozenset({"assigned", "paused", "link_lost"})
 WAITING = frozenset({"accepted", "scheduled", "queued", "offered"})
 """States in which a wish to be called back has an effect."""
 
+PAUSE_MAX_MS = 600_000
+"""What nobody confirmed is repeated after pauses that double, each as long as was waited until the repetition before, up to this:
+a router that is away for long finds each contact a few times, and not once a second."""
+
 KEY_PREFIX = "plk"
 
 

@@ -12,6 +12,7 @@ from common.testing.database import Later, MemoryServer, OutboxRows, Positions
 from common.testing.faults import Line, through
 from intake.domain import (
     OVER,
+    PAUSE_MAX_MS,
     READERS,
     WAITING,
     WITH_AGENT,
@@ -270,18 +271,25 @@ class MemoryRepeats:
     async def repeat(self, *, before_ms: int, now_ms: int) -> int:
         """See `intake.ports.Repeats`."""
         async with through(self._line, "repeat"):
-            old = [
-                row
-                for name, row in self._tables.contacts.items()
-                if row.repeated_at_ms < before_ms and not self._tables.outbox.speaks_of(name)
-            ]
-            lost = [row for row in old if row.state == "accepted" and row.receipt.accepted_at_ms < before_ms]
+            old = [row for name, row in self._tables.contacts.items() if not self._tables.outbox.speaks_of(name)]
+
+            def is_time(row: Row, asked_ms: int) -> bool:
+                waited_ms = min(max(row.repeated_at_ms - asked_ms, 0), PAUSE_MAX_MS)
+                return asked_ms < before_ms and row.repeated_at_ms < before_ms - waited_ms
+
+            lost = [row for row in old if row.state == "accepted" and is_time(row, row.receipt.accepted_at_ms)]
             wishing = [
                 row
                 for row in old
-                if row.state in WAITING and row.callback_granted_ms < (row.callback_asked_ms or 0) < before_ms
+                if row.state in WAITING
+                and row.callback_granted_ms < (row.callback_asked_ms or 0)
+                and is_time(row, row.callback_asked_ms or 0)
             ]
-            leaving = [row for row in old if row.state in LEAVING and (row.cancel_at_ms or before_ms) < before_ms]
+            leaving = [
+                row
+                for row in old
+                if row.state in LEAVING and row.cancel_at_ms is not None and is_time(row, row.cancel_at_ms)
+            ]
             facts = [_resubmission(row) for row in lost[:REPEATED_MAX]]
             facts += [_wish(row) for row in wishing[:REPEATED_MAX]]
             facts += [_cancellation(row, now_ms) for row in leaving[:REPEATED_MAX]]

@@ -21,6 +21,7 @@ from router.adapters.queues import PostgresQueues, PostgresSkills
 from router.api import add_routes
 from router.config import SCHEMA, Settings
 from router.consumers import know_skills
+from router.containment import Care
 from router.gauges import StateFigures
 from router.ownership import Watch
 from router.ports import Ledger, Reign
@@ -80,7 +81,7 @@ async def _main(settings: Settings) -> None:
         async def take_shard(shard: int) -> tuple[Ledger, Reign] | None:
             return await take(dsn, shard=shard, owner=me, topics=topics)
 
-        def make_shard(ledger: Ledger, reign: Reign, doubtful: bool) -> Shard:
+        def make_shard(ledger: Ledger, reign: Reign, doubtful: bool, care: Care) -> Shard:
             return Shard(
                 ledger=ledger,
                 reign=reign,
@@ -90,6 +91,7 @@ async def _main(settings: Settings) -> None:
                 topic_prefix=settings.topic_prefix,
                 doubtful=doubtful,
                 scorers=scorers,
+                care=care,
             )
 
         reigns = Reigns(
@@ -111,6 +113,8 @@ async def _main(settings: Settings) -> None:
                 why = "the leases were not seen lately"
             if why:
                 return {"database": why}
+            if why := reigns.trouble:
+                return {"shards": why}
             if why := kafka.trouble():
                 return {"kafka": why}
             return {"token_keys": why} if (why := verifier.keys.trouble()) else {}

@@ -27,9 +27,27 @@ wait_within_estimate = Counter(
     "Of those, waits not longer than the quantile: calibrated at 0.5 and 0.9.",
     ["quantile"],
 )
+failures = Counter(
+    "router_failures_total",
+    "Tenures of a shard that a mistake of ours ended, by kind of error; must be 0",
+    ("kind",),
+)
+timers_set_aside = Counter(
+    "router_timers_set_aside_total", "Timers that ring no more because they made us fail again and again"
+)
+left_out = Counter(
+    "router_left_out_total",
+    "Kept contacts and agents that a rebuild could not take up as they are, and why",
+    ("why",),
+)
+shards_failing = Gauge("router_shards_failing", "Shards whose tenures here end within seconds, one after the other")
 scorer_late = Counter("router_scorer_late_total", "Contacts whose scorer failed or took longer than its budget.")
 
 # Prometheus sees no increase in a series that appears at 1, so what an alert waits for is there from the start.
 common.parked.labels("router")
-for why in ("lost", "given_back", "fenced", "diverged", "cut_off", "stalled"):
+for why in ("lost", "given_back", "fenced", "diverged", "cut_off", "stalled", "failed"):
     reigns_ended.labels(why)
+for why in ("undecodable", "need"):
+    left_out.labels(why)
+for why in ("AssertionError", "KeyError", "RecursionError"):
+    failures.labels(why)

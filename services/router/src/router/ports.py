@@ -103,7 +103,9 @@ class Reign:
 class Ledger(Protocol):
     """The tables of one shard, on one connection that holds the shard's lock."""
 
-    async def rebuild(self, *, now_ms: int) -> State: ...
+    async def rebuild(self, *, now_ms: int, got_on: Callable[[], None] = lambda: None) -> State:
+        """The core's state as it was last committed, and checked; others go on meanwhile. `got_on` is called again and again."""
+        ...
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
         """One statement. Raises `Fenced`, `Diverged`, or `Retryable` when the outcome is unknown."""

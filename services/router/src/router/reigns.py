@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from common.runtime.clock import monotonic_s
+from common.runtime.clock import jitter, monotonic_s
 from common.runtime.database import AWAY
 from common.runtime.failures import InvariantBroken, Retryable
 from router import metrics
+from router.containment import Blame, Care, cause_of, described, where
 from router.ownership import Watch
 from router.ports import Diverged, Fenced, Leases, Ledger, Reign, Take
 from router.progress import STALLED_S, Progress
@@ -17,9 +18,18 @@ from router.shard import Shard
 log = structlog.get_logger()
 
 AFTER_FAILURE_S = 0.3
+SHORT_S = 5.0
+"""A reign that ends earlier got nowhere; the next one waits longer than the one before."""
+SHORT_MAX = 5
+"""After so many short reigns in a row this instance is not ready."""
+PAUSE_MAX_S, PAUSE_AWAY_MAX_S = 30.0, 2.0
+"""The longest pause before the next reign: after mistakes of ours, and where the world was away and may be back."""
+WHY_CHARS_MAX = 500
+FORGOTTEN_S = 60.0
+"""Short reigns so long ago say nothing any more: perhaps another instance does better."""
 AFTER_GIVING_BACK_S = 1.0
 
-MakeShard = Callable[[Ledger, Reign, bool], Shard]
+MakeShard = Callable[[Ledger, Reign, bool, Care], Shard]
 
 
 class Reigns:
@@ -34,16 +44,23 @@ class Reigns:
         watch: Watch,
         scan_every_s: float,
         renew_every_s: float,
+        jitter: Callable[[], float] = jitter,
     ) -> None:
+        """`jitter`: a number from 0 to 1, another one each time."""
         self._leases = leases
         self._take = take
         self._make_shard = make_shard
         self._watch = watch
         self._scan_every_s = scan_every_s
         self._renew_every_s = renew_every_s
+        self._jitter = jitter
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._rest_until: dict[int, float] = {}
         self._diverged: set[int] = set()
+        self._care: dict[int, Care] = {}
+        self._began_s: dict[int, float] = {}
+        self._short: dict[int, tuple[int, float]] = {}
+        self._told: dict[int, str] = {}
         self._progress = Progress()
         self.shards: dict[int, Shard] = {}
         self.looked_at_s = 0.0
@@ -75,6 +92,8 @@ class Reigns:
                     await self._leases.forget_instance(name)
                     del self._watch.instances[name]
             await self._look()
+            self._forget_short(monotonic_s())
+            metrics.shards_failing.set(len(self._failing()))
             metrics.shards_owned.set(len(self.shards))
             await asyncio.sleep(self._scan_every_s)
 
@@ -119,6 +138,35 @@ class Reigns:
                 log.info("shard_given_back", shard=shard)
                 self._rest_until[shard] = now_s + AFTER_GIVING_BACK_S
 
+    @property
+    def trouble(self) -> str:
+        """Why this instance should not count as ready; empty while it gets on."""
+        failing = self._failing()
+        return f"shards {failing} fail again and again; see the log: reign_failed" if failing else ""
+
+    def _failing(self) -> list[int]:
+        return sorted(number for number, (count, _) in self._short.items() if count >= SHORT_MAX)
+
+    def _forget_short(self, now_s: float) -> None:
+        """Reigns that last, and failures of long ago, count no more."""
+        lasting = {number for number, began_s in self._began_s.items() if now_s - began_s > SHORT_S}
+        for number, (_, at_s) in list(self._short.items()):
+            if number in lasting or now_s - at_s > FORGOTTEN_S:
+                del self._short[number]
+
+    def _rest(self, number: int, began_s: float | None, *, away: bool, failed: bool) -> None:
+        """How long the shard is left to others. A reign that we were to end, and one that the world ended, is not to blame."""
+        now_s = monotonic_s()
+        count = 0
+        is_short = failed if began_s is None else now_s - began_s <= SHORT_S
+        if is_short and not away and self._told.pop(number, "lost") == "lost":
+            count = self._short.get(number, (0, 0.0))[0] + 1
+            self._short[number] = (count, now_s)
+        most_s = PAUSE_AWAY_MAX_S if away else PAUSE_MAX_S
+        pause_s = min(most_s, AFTER_FAILURE_S * 2 ** min(16, max(0, count - 1)))
+        jitter = 1 + self._jitter() / 2 if count > 1 else 1.0  # so that two instances do not fail in step
+        self._rest_until[number] = max(self._rest_until.get(number, 0.0), now_s + pause_s * jitter)
+
     def _begin(self, number: int) -> None:
         task = self._tasks[number] = asyncio.create_task(self._reign(number))
         # however it ends, it is no longer ours: a shard that we believe to have and do not reign over is nobody's
@@ -130,17 +178,23 @@ class Reigns:
         if task is None or task.cancelling():
             return False
         metrics.reigns_ended.labels(why).inc()
+        self._told[number] = why
         task.cancel()
         return True
 
     async def _reign(self, number: int) -> None:
         ledger: Ledger | None = None
+        began_s: float | None = None
+        away = failed = False
+        self._told.pop(number, None)
         try:
             taken = await self._take(number)
             if taken is None:
                 return
             ledger, reign = taken
-            shard = self.shards[number] = self._make_shard(ledger, reign, number in self._diverged)
+            care = self._care.setdefault(number, Care())
+            shard = self.shards[number] = self._make_shard(ledger, reign, number in self._diverged, care)
+            began_s = self._began_s[number] = monotonic_s()
             metrics.takeovers.labels(str(number)).inc()
             metrics.reign_epoch.labels(str(number)).set(reign.epoch)
             log.info("reign_began", shard=number, epoch=reign.epoch, last_seq=reign.last_seq)
@@ -148,19 +202,47 @@ class Reigns:
         except* Fenced as why:
             metrics.fenced.inc()
             metrics.reigns_ended.labels("fenced").inc()
-            log.warning("reign_fenced", shard=number, why=str(why.exceptions[0]))
+            log.warning("reign_fenced", shard=number, why=str(cause_of(why)))
         except* Diverged as why:
             metrics.divergences.inc()
             metrics.reigns_ended.labels("diverged").inc()
+            failed = True
             self._diverged.add(number)
-            log.error("memory_diverged", shard=number, why=str(why.exceptions[0]))
+            self._heed(number, cause_of(why), "memory_diverged")
         except* (Retryable, *AWAY) as why:
+            away = True
             metrics.reigns_ended.labels("cut_off").inc()
-            log.warning("reign_cut_off", shard=number, why=repr(why.exceptions[0]))
+            log.warning("reign_cut_off", shard=number, why=repr(cause_of(why)))
+        except* Exception as why:
+            failed = True
+            cause = cause_of(why)
+            metrics.failures.labels(type(cause).__name__).inc()
+            metrics.reigns_ended.labels("failed").inc()
+            self._heed(number, cause, "reign_failed")
         finally:
-            if self.shards.pop(number, None) is not None:
+            gone = self.shards.pop(number, None)
+            if gone is not None:
                 metrics.reign_epoch.remove(str(number))
-            self._rest_until.setdefault(number, 0.0)
-            self._rest_until[number] = max(self._rest_until[number], monotonic_s() + AFTER_FAILURE_S)
+            self._began_s.pop(number, None)
+            if gone is not None and gone.has_got_on and failed:
+                self._short.pop(number, None)  # however short it was, it got somewhere
+            self._rest(number, began_s, away=away, failed=failed)
             if ledger is not None:
                 await asyncio.shield(ledger.close())
+
+    def _heed(self, number: int, cause: BaseException, event: str) -> None:
+        """Say what failed and what was being applied, and remember it for the next reign."""
+        shard = self.shards.get(number)
+        blame = Blame() if shard is None else shard.blame
+        if shard is not None:
+            self._care[number].failed(blame)
+        log.error(
+            event,
+            shard=number,
+            kind=type(cause).__name__,
+            where=where(cause),
+            why=str(cause)[:WHY_CHARS_MAX],
+            records=described(blame.records),
+            record=described([blame.record] if blame.record is not None else []),
+            timer=blame.timer,
+        )

@@ -15,11 +15,11 @@ from common.runtime.clock import Clock
 from common.runtime.outbox import OutboxRow, outbox_row
 from common.testing.database import Later, MemoryServer, MemorySession, OutboxRows, Positions
 from common.testing.faults import Line, through
-from router.core.restore import restore
 from router.core.state import ENDED_REMEMBERED_MS, State
-from router.core.values import Agent, Contact, Queue
+from router.core.values import Queue
 from router.ownership import Lease
 from router.ports import Assigned, Batch, ContactRow, Diverged, Fenced, Judge, LogLine, Reign, nothing_against
+from router.rebuilding import rebuild
 from router.translate import queue_from
 from router.vetting import Fault
 
@@ -216,7 +216,7 @@ class MemoryLedger:
         self._session = session
         self._shard = shard
 
-    async def rebuild(self, *, now_ms: int) -> State:
+    async def rebuild(self, *, now_ms: int, got_on: Callable[[], None] = lambda: None) -> State:
         """The core's state as it was last committed."""
         async with self._session.call("rebuild"):
             live = {name: row for name, (shard, row) in self._tables.contacts.items() if shard == self._shard}
@@ -228,15 +228,14 @@ class MemoryLedger:
             for name, row in live.items()
             if row.ended_at_ms is not None and row.ended_at_ms > now_ms - ENDED_REMEMBERED_MS
         )
-        return restore(
+        return await rebuild(
             queues=queues,
-            agents=[msgspec.json.decode(doc, type=Agent) for doc in docs.values()],
-            contacts=[
-                msgspec.json.decode(row.doc, type=Contact) for _, row in sorted(live.items()) if row.ended_at_ms is None
-            ],
+            agents=list(docs.values()),
+            contacts=[row.doc for _, row in sorted(live.items()) if row.ended_at_ms is None],
             ended={name: at_ms for at_ms, name in ended},
             now_ms=now_ms,
             elsewhere=elsewhere,
+            got_on=got_on,
         )
 
     async def commit(self, reign: Reign, batch: Batch) -> None:

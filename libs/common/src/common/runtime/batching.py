@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from common.runtime import metrics
-from common.runtime.failures import Retryable
+from common.runtime.failures import InvariantBroken, Retryable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -53,10 +53,15 @@ class SharedCommit(Generic[Item, Answer]):
         while self._waiting:
             batch = self._take()
             self._items.observe(len(batch))
-            if not await self._try(batch):
-                self._split.inc()
-                for one in batch:  # at most BATCH_MAX commits of one item each
-                    await self._try([one])
+            try:
+                if not await self._try(batch):
+                    self._split.inc()
+                    for one in batch:  # at most BATCH_MAX commits of one item each
+                        await self._try([one])
+            except BaseException:  # the worker is cancelled: whoever waits must hear of it
+                _fail([*batch, *self._waiting], Retryable("the commit was broken off"))
+                self._waiting.clear()
+                raise
 
     async def _try(self, batch: "list[tuple[Item, asyncio.Future[Answer]]]") -> bool:
         """Commit the batch and answer its callers; False, and no answer, when one of several items is to blame."""
@@ -65,13 +70,13 @@ class SharedCommit(Generic[Item, Answer]):
         except Exception as why:
             if len(batch) > 1 and not isinstance(why, Retryable):
                 return False
-            for _, future in batch:
-                if not future.cancelled():
-                    future.set_exception(why)
-                    future.exception()  # a caller that went away must not leave a warning behind
+            _fail(batch, why)
+            return True
+        if len(answers) != len(batch):  # it is committed, so it is not tried again
+            _fail(batch, InvariantBroken(f"{len(answers)} answers to {len(batch)} calls: nobody knows which is whose"))
             return True
         for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.cancelled():
+            if not future.done():
                 future.set_result(answer)
         return True
 
@@ -85,3 +90,10 @@ class SharedCommit(Generic[Item, Answer]):
             seen.add(key)
             batch.append(self._waiting.popleft())
         return batch
+
+
+def _fail(waiting: Iterable[tuple[Item, "asyncio.Future[Answer]"]], why: Exception) -> None:
+    for _, future in waiting:
+        if not future.done():
+            future.set_exception(why)
+            future.exception()  # a caller that went away must not leave a warning behind

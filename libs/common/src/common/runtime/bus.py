@@ -20,7 +20,9 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as read. `fact` is None for a type we do not know; `bad` says why a record cannot be read at all."""
+    """A record as read. `fact` is None for a type we do not know; `bad` says why a record cannot be read, and then there may be
+    no envelope.
+    """
 
     topic: str
     partition: int
@@ -97,9 +99,10 @@ def envelope_for(
 def incoming(topic: str, partition: int, offset: int, headers: Headers, value: bytes) -> Incoming:
     """A record with its envelope and fact decoded, or with the reason why that cannot be done."""
     raw = {"topic": topic, "partition": partition, "offset": offset, "headers": headers, "value": value}
+    envelope: Envelope | None = None
     try:
         envelope = from_headers(headers)
         fact = decode(envelope.type, value)
     except (BadEnvelope, BadFact) as why:
-        return Incoming(**raw, bad=str(why))  # type: ignore[arg-type]
+        return Incoming(**raw, envelope=envelope, bad=str(why))  # type: ignore[arg-type]
     return Incoming(**raw, envelope=envelope, fact=fact)  # type: ignore[arg-type]

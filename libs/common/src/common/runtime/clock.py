@@ -118,6 +118,11 @@ def span_id() -> int:
     return int.from_bytes(_machine.random_bytes(8), "big") or 1
 
 
+def jitter() -> float:
+    """A number from 0 up to 1, so that what waits equally long does not come back at the same moment."""
+    return int.from_bytes(_machine.random_bytes(4), "big") / 2**32
+
+
 def monotonic_s() -> float:
     """Seconds on a clock that only measures distances."""
     return _machine.monotonic_ns() / 1e9

@@ -72,13 +72,19 @@ async def _keep(_connection: Connection) -> None:
     """Nothing of ours changes a session, so a connection that comes back needs no reset, and no round trip for it."""
 
 
-async def open_connection(dsn: str, *, name: str, durable: bool = True) -> "asyncpg.Connection[asyncpg.Record]":
+async def open_connection(
+    dsn: str, *, name: str, durable: bool = True, idle_session_timeout_s: float = 0
+) -> "asyncpg.Connection[asyncpg.Record]":
     """One raw connection. Raises `Retryable` when the database is away.
+
+    `idle_session_timeout_s`: the server ends the session when we are silent for so long, and with it what it holds.
 
     Not `durable`: a commit does not wait for the disk. For what a crash may take back because it is derived again (a
     read model together with its position) or means nothing afterwards (a sign of life).
     """
     settings = server_settings(name) if durable else {**server_settings(name), "synchronous_commit": "off"}
+    if idle_session_timeout_s:
+        settings["idle_session_timeout"] = str(round(idle_session_timeout_s * 1_000))
     try:
         return await asyncpg.connect(
             dsn,

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from zlib import crc32
 
 import asyncpg
+import msgspec
 import structlog
 
 from common.contracts.topics import ROUTING, SHARDS
@@ -13,7 +14,7 @@ from common.runtime import metrics
 from common.runtime.bus import Bus, Incoming, Place, Reader
 from common.runtime.clock import SystemClock, monotonic_s
 from common.runtime.database import AWAY, Connection, open_connection
-from common.runtime.failures import InvariantBroken, Retryable
+from common.runtime.failures import Retryable
 from common.runtime.tracing import applying
 
 log = structlog.get_logger()
@@ -28,6 +29,19 @@ INSERT INTO progress (follower, read_at) VALUES ($1, now())
 ON CONFLICT (follower) DO UPDATE SET read_at = excluded.read_at
 """
 
+NO_PLACE = "has no place in the log of a shard: it is not the router's"
+FACTS_MISSING = "facts are missing, or it is not the router's"
+KEPT_OF_A_GAP = 20
+"""Records after a gap that are parked; the others are counted, and come again when the log is published again."""
+REASON_CHARS_MAX = 500
+TRIES_MAX = 3
+"""A record whose effect failed so often, by itself, is parked."""
+GIVEN_UP_MAX = 20
+"""Records given up one after the other; one more, and it is not the records: the process ends, as it does for any mistake."""
+IDLE_SESSION_TIMEOUT_S = 10
+"""A follower writes at least every `NOTE_EVERY_S`, so a session that is silent for so long is that of a process that stands
+still (paused, or its machine is): the database ends it, and another replica follows."""
+
 Apply = Callable[[Connection, Sequence[Incoming]], Awaitable[None]]
 Tables = TypeVar("Tables")
 
@@ -38,20 +52,71 @@ class Sequences:
     def __init__(self, marks: dict[int, int]) -> None:
         self.marks = dict(marks)
 
-    def is_fresh(self, record: Incoming) -> bool:
-        """Whether `record` is the next of its shard. Raises `InvariantBroken` on a gap."""
-        if record.envelope is None or record.envelope.sequence is None:
-            return True
+    def refusal(self, record: Incoming) -> str:
+        """Why a record of a shard's log must not be believed: it has no place there, or facts before it are missing.
+
+        Empty for the next one, for one that was seen, for one that cannot be read, and for every other topic's.
+        """
+        if not record.topic.endswith(ROUTING.name) or record.envelope is None:
+            return ""
+        sequence, epoch = record.envelope.sequence, record.envelope.epoch
+        if sequence is None or epoch is None or sequence < 1 or epoch < 1:
+            return NO_PLACE
         mark = self.marks.get(record.partition, 0)
-        if record.envelope.sequence <= mark:
+        return f"has sequence {str(sequence)[:20]} after {mark}: {FACTS_MISSING}" if sequence > mark + 1 else ""
+
+    def is_fresh(self, record: Incoming) -> bool:
+        """Whether the record, which was not refused, is the next of its log: then its mark moves on."""
+        if not record.topic.endswith(ROUTING.name) or record.envelope is None:
+            return True
+        sequence = record.envelope.sequence
+        if sequence is None or sequence <= self.marks.get(record.partition, 0):
             return False
-        if record.envelope.sequence != mark + 1:
-            raise InvariantBroken(
-                f"{record.topic}/{record.partition} has sequence {record.envelope.sequence} after {mark}:"
-                " facts are missing; the next start reads again from the stored position"
-            )
-        self.marks[record.partition] = record.envelope.sequence
+        self.marks[record.partition] = sequence
         return True
+
+
+class Gaps:
+    """What a reader does about records that `Sequences` refuses: read again once, then set them aside and say so.
+
+    A gap is open until the facts before it come, for they can be published again (`deployed reconcile`, see runbooks).
+    """
+
+    def __init__(self, reader: str) -> None:
+        self._reader = reader
+        self._met: dict[Place, int] = {}
+        self._open: dict[int, int] = {}
+        metrics.facts_refused.labels(reader)
+        metrics.log_gaps.labels(reader).set(0)
+
+    def refuse(self, record: Incoming, why: str) -> bool:
+        """Whether the record is to be kept for a person to look at: the first `KEPT_OF_A_GAP` of each gap are.
+
+        Raises `Retryable` when facts are missing for the first time: it may be the reading that lost them.
+        """
+        place = Place(topic=record.topic, partition=record.partition)
+        if why != NO_PLACE and self._met.get(place, -1) < record.offset and record.partition not in self._open:
+            self._met[place] = record.offset
+            raise Retryable(f"{record.topic}/{record.partition}@{record.offset} {why}; it is read again")
+        metrics.facts_refused.labels(self._reader).inc()
+        count = 0
+        if why != NO_PLACE:
+            count = self._open[record.partition] = self._open.get(record.partition, 0) + 1
+            metrics.log_gaps.labels(self._reader).set(len(self._open))
+        if count < KEPT_OF_A_GAP:
+            log.error(
+                "fact_refused",
+                reader=self._reader,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+            )
+        return count < KEPT_OF_A_GAP
+
+    def went_on(self, record: Incoming) -> None:
+        """The next fact of the log is there: no gap before it."""
+        if self._open and record.topic.endswith(ROUTING.name) and self._open.pop(record.partition, 0):
+            metrics.log_gaps.labels(self._reader).set(len(self._open))
 
 
 class Seat(Protocol):
@@ -114,7 +179,10 @@ class PostgresSeat:
             await apply(tables(connection), records)
 
         async def open_seat() -> Seat:
-            return cls(await open_connection(dsn, name=f"{name}-follower", durable=False), name=name, apply=apply_on)
+            connection = await open_connection(
+                dsn, name=f"{name}-follower", durable=False, idle_session_timeout_s=IDLE_SESSION_TIMEOUT_S
+            )
+            return cls(connection, name=name, apply=apply_on)
 
         return open_seat
 
@@ -164,6 +232,9 @@ class Follower:
         self._topics = topics
         self.leads = False
         self._noted_at = 0.0
+        self._gaps = Gaps(name)
+        self._given_up = 0
+        metrics.reader_failures.labels(name)
         metrics.parked.labels(name)  # there at 0: an alert sees no increase in a series that appears at 1
 
     async def run(self) -> None:
@@ -209,15 +280,71 @@ class Follower:
             self._noted_at = now_s
 
     async def _take(self, seat: Seat, records: Sequence[Incoming], sequences: Sequences) -> None:
-        fresh = [record for record in records if sequences.is_fresh(record)]
-        bad = [record for record in fresh if record.bad]
+        before = dict(sequences.marks)
+        fresh: list[Incoming] = []
+        for record in records:
+            why = sequences.refusal(record)
+            if why:
+                if self._gaps.refuse(record, why):
+                    fresh.append(msgspec.structs.replace(record, bad=why))
+            elif sequences.is_fresh(record):
+                self._gaps.went_on(record)
+                fresh.append(record)
+        try:
+            await self._commit(seat, fresh, ends_of(records), sequences.marks)
+            self._given_up = 0
+        except (Retryable, *AWAY):
+            raise
+        except Exception as why:  # a mistake of ours, or a value that no table takes: find whose
+            self._note_failure(why, fresh)
+            await self._take_one_by_one(seat, fresh, before)
+            await self._commit(seat, [], ends_of(records), sequences.marks)
+
+    async def _take_one_by_one(self, seat: Seat, fresh: Sequence[Incoming], marks: dict[int, int]) -> None:
+        """Each record by itself, so that only the one that fails is given up."""
+        for record in fresh:
+            sequence = record.envelope.sequence if record.envelope is not None else None
+            if record.topic.endswith(ROUTING.name) and sequence == marks.get(record.partition, 0) + 1:
+                marks[record.partition] = sequence
+            for turn in range(TRIES_MAX):
+                try:
+                    await self._commit(seat, [record], ends_of([record]), marks)
+                    self._given_up = 0
+                    break
+                except (Retryable, *AWAY):
+                    raise
+                except Exception as why:
+                    self._note_failure(why, [record])
+                    self._given_up += turn == TRIES_MAX - 1
+                    if self._given_up > GIVEN_UP_MAX:
+                        raise
+                    reason = f"made {self._name} fail {TRIES_MAX} times: {type(why).__name__}"
+            else:
+                await self._commit(seat, [msgspec.structs.replace(record, bad=reason)], ends_of([record]), marks)
+
+    async def _commit(
+        self, seat: Seat, records: Sequence[Incoming], ends: Mapping[Place, int], marks: Mapping[int, int]
+    ) -> None:
+        bad = [record for record in records if record.bad]
+        readable = [record for record in records if record.fact is not None and not record.bad]
+        await seat.commit(readable=readable, bad=bad, ends=ends, marks=marks)
         metrics.parked.labels(self._name).inc(len(bad))
-        await seat.commit(
-            readable=[record for record in fresh if record.fact is not None],
-            bad=bad,
-            ends={Place(topic=record.topic, partition=record.partition): record.offset + 1 for record in records},
-            marks=sequences.marks,
+
+    def _note_failure(self, why: Exception, records: Sequence[Incoming]) -> None:
+        metrics.reader_failures.labels(self._name).inc()
+        log.error(
+            "facts_not_applied",
+            follower=self._name,
+            kind=type(why).__name__,
+            why=str(why)[:200],
+            records=[f"{one.topic}/{one.partition}@{one.offset}" for one in records[:20]],
+            count=len(records),
         )
+
+
+def ends_of(records: Sequence[Incoming]) -> dict[Place, int]:
+    """Where each place is read on after `records`."""
+    return {Place(topic=one.topic, partition=one.partition): one.offset + 1 for one in records}
 
 
 def note_read(name: str, records: Sequence[Incoming], reader: Reader) -> None:
@@ -257,6 +384,11 @@ async def save_positions(connection: Connection, ends: Mapping[Place, int], mark
     )
 
 
+def reason_shown(reason: str) -> str:
+    """A reason that any table takes, of a length that a person reads."""
+    return reason[:REASON_CHARS_MAX].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
 async def park(connection: Connection, records: Sequence[Incoming]) -> None:
     """Put aside what cannot be read, with the reason, for a person to look at."""
     for record in records:
@@ -267,6 +399,6 @@ async def park(connection: Connection, records: Sequence[Incoming]) -> None:
             record.topic,
             record.partition,
             record.offset,
-            record.bad,
+            reason_shown(record.bad),
             record.value,
         )

@@ -33,6 +33,17 @@ hop_age_seconds = Histogram(
 )
 hop_lag_records = Gauge("hop_lag_records", "Records that Kafka has and this reader has not read", ("reader", "topic"))
 follower_leads = Gauge("follower_leads", "1 for the replica that applies the facts", ("follower",))
+facts_refused = Counter(
+    "facts_refused_total",
+    "Records of a shard's log that have no place there, or before which facts are missing",
+    ("reader",),
+)
+log_gaps = Gauge(
+    "log_gaps", "Shards whose log misses facts for this reader, so that it does not go on there", ("reader",)
+)
+reader_failures = Counter(
+    "reader_failures_total", "Batches of facts whose effect failed by a mistake of ours", ("reader",)
+)
 parked = Counter("parked_records_total", "Records put aside because they cannot be read", ("reader",))
 credentials_refused = Counter(
     "credentials_refused_total",

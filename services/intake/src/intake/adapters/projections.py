@@ -7,30 +7,37 @@ import msgspec
 from common.contracts.config import QueueDefined
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, insert
-from intake.domain import KnownSession, Receipt, Wishes
+from intake.domain import PAUSE_MAX_MS, KnownSession, Receipt, Wishes
 from intake.translate import callback, cancellation, submission
 
 RECONCILE_MAX = 500
 """Contacts repeated at one go; the rest waits for the next one."""
 
-UNCONFIRMED = """
+
+def _is_time(asked: str) -> str:
+    """Whether it is time to repeat what was asked at the moment in the column `asked`, see `intake.domain.PAUSE_MAX_MS`."""
+    waited = f"least(greatest(repeated_at_ms - {asked}, 0), {PAUSE_MAX_MS})"
+    return f"({asked} < $1 AND repeated_at_ms < $1 - ({waited} * (1 + (hashtext(contact_id) & 511) / 1024.0))::bigint)"
+
+
+UNCONFIRMED = f"""
 SELECT contact_id, pool, queue, channel, priority, requirements::text, accepted_at_ms, routing::text,
        correlation_id
   FROM contact c
- WHERE state = 'accepted' AND accepted_at_ms < $1 AND repeated_at_ms < $1
+ WHERE state = 'accepted' AND {_is_time("accepted_at_ms")}
    AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY accepted_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-WISHING = """
+WISHING = f"""
 SELECT contact_id, pool, callback_asked_ms, callback_not_before_ms, correlation_id FROM contact c
  WHERE callback_asked_ms > callback_granted_ms AND state IN ('accepted', 'scheduled', 'queued', 'offered')
-   AND callback_asked_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
+   AND {_is_time("callback_asked_ms")} AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY callback_asked_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-LEAVING = """
+LEAVING = f"""
 SELECT contact_id, pool, cancel_reason, correlation_id FROM contact c
  WHERE cancel_at_ms IS NOT NULL AND state IN ('accepted', 'scheduled', 'queued', 'offered', 'assigned', 'paused', 'link_lost')
-   AND cancel_at_ms < $1 AND repeated_at_ms < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
+   AND {_is_time("cancel_at_ms")} AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY cancel_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 KNOW_SESSIONS = """

@@ -1,8 +1,7 @@
 """The ledger on PostgreSQL: one raw connection that holds the shard's lock, one statement a batch."""
 
 import asyncio
-import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -14,10 +13,11 @@ from common.contracts.policies import QueuePolicy
 from common.runtime.bus import Incoming, Place
 from common.runtime.database import AWAY, open_connection
 from common.runtime.failures import Retryable
-from router.core.restore import restore
+from common.runtime.following import reason_shown
 from router.core.state import ENDED_REMEMBERED_MS, State
-from router.core.values import Agent, Contact, Queue
+from router.core.values import Queue
 from router.ports import Batch, Diverged, Fenced, LogLine, Reign
+from router.rebuilding import rebuild
 from router.translate import queue_from
 
 LOCK_CLASS = 7_318_002
@@ -31,8 +31,6 @@ QUEUE_COLUMNS = (
     "queue_id, pool, version, requirements::text, priority, offer_timeout_ms, wrap_up_ms, link_grace_ms,"
     " service_level_ms, policy::text"
 )
-_AGENT = msgspec.json.Decoder(Agent)
-_CONTACT = msgspec.json.Decoder(Contact)
 
 
 class PostgresLedger:
@@ -42,7 +40,7 @@ class PostgresLedger:
         self._connection = connection
         self._shard = shard
 
-    async def rebuild(self, *, now_ms: int) -> State:
+    async def rebuild(self, *, now_ms: int, got_on: Callable[[], None] = lambda: None) -> State:
         """The core's state as it was last committed."""
         queues = await self._connection.fetch(f"SELECT {QUEUE_COLUMNS} FROM queue WHERE shard = $1", self._shard)
         agents = await self._connection.fetch("SELECT agent_id, doc FROM agent WHERE shard = $1", self._shard)
@@ -55,18 +53,15 @@ class PostgresLedger:
             "SELECT doc FROM contact WHERE shard = $1 AND ended_at_ms IS NULL ORDER BY contact_id", self._shard
         )
         elsewhere = await self.elsewhere([row["agent_id"] for row in agents])
-        gc.disable()  # a hundred thousand new values would be looked through for cycles again and again
-        try:
-            return restore(
-                queues=[_queue(row) for row in queues],
-                agents=[_AGENT.decode(row["doc"]) for row in agents],
-                contacts=[_CONTACT.decode(row["doc"]) for row in contacts],
-                ended={row["contact_id"]: row["ended_at_ms"] for row in ended},
-                now_ms=now_ms,
-                elsewhere=elsewhere,
-            )
-        finally:
-            gc.enable()
+        return await rebuild(
+            queues=[_queue(row) for row in queues],
+            agents=[row["doc"] for row in agents],
+            contacts=[row["doc"] for row in contacts],
+            ended={row["contact_id"]: row["ended_at_ms"] for row in ended},
+            now_ms=now_ms,
+            elsewhere=elsewhere,
+            got_on=got_on,
+        )
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
         """See `router.ports.Ledger`."""
@@ -119,14 +114,14 @@ class PostgresLedger:
     async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]:
         """Committed lines after `after_seq`, oldest first."""
         rows = await self._connection.fetch(
-            "SELECT seq, l.epoch, type, at_ms, key, body, coalesce(c.doc::jsonb->>'correlation', '') AS correlation"
+            "SELECT seq, l.epoch, type, at_ms, key, body, c.doc"
             " FROM routing_log l LEFT JOIN contact c ON c.contact_id = l.key"
             " WHERE l.shard = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             reign.shard,
             after_seq,
             lines_max,
         )
-        return [LogLine(**dict(row)) for row in rows]
+        return [_line(dict(row)) for row in rows]
 
     async def park(self, record: Incoming) -> None:
         """Put aside what cannot be read; the partition goes on."""
@@ -136,7 +131,7 @@ class PostgresLedger:
             record.topic,
             record.partition,
             record.offset,
-            record.bad,
+            reason_shown(record.bad),
             record.value,
         )
 
@@ -160,9 +155,11 @@ async def take(dsn: str, *, shard: int, owner: str, topics: Sequence[str]) -> tu
             await connection.close(timeout=CLOSE_TIMEOUT_S)
             return None
         row = await connection.fetchrow(TAKE, shard, owner)
-    except AWAY as why:
+    except BaseException as why:  # cancelled, too: nobody else knows the connection, and it may hold the lock
         connection.terminate()
-        raise Retryable(f"take: {why!r}") from why
+        if isinstance(why, AWAY):
+            raise Retryable(f"take: {why!r}") from why
+        raise
     assert row is not None, f"shard {shard} has no lease row"
     stored = msgspec.json.decode(row["input_offsets"], type=dict[str, int])
     reign = Reign(
@@ -173,6 +170,23 @@ async def take(dsn: str, *, shard: int, owner: str, topics: Sequence[str]) -> tu
         offsets={Place(topic=topic, partition=shard): stored.get(f"{topic}/{shard}", 0) for topic in topics},
     )
     return PostgresLedger(connection, shard), reign
+
+
+class _Correlated(msgspec.Struct):
+    correlation: str = ""
+
+
+_correlated = msgspec.json.Decoder(_Correlated)
+
+
+def _line(row: dict[str, Any]) -> LogLine:
+    """A line of the log with its contact's correlation id; without it where the contact cannot be read."""
+    doc = row.pop("doc")
+    try:
+        correlation = "" if doc is None else _correlated.decode(doc).correlation
+    except (msgspec.MsgspecError, RecursionError):
+        correlation = ""
+    return LogLine(**row, correlation=correlation)
 
 
 def _queue(row: asyncpg.Record) -> Queue:

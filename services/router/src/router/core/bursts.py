@@ -13,12 +13,8 @@ UNMATCHED, EARLIER, FORBIDDEN = 10**10, 10**7, 10**14
 
 
 def hold_bursts(state: State, contact: Contact) -> None:
-    """A contact came to a queue that gathers bursts, or asks a scorer: hold its group back for that short time."""
+    """A contact came to a queue that gathers bursts: hold its group back for that short time."""
     queue = state.queues[contact.queue_id]
-    if contact.scores_due_ms is not None:
-        group = state.place_of[contact.contact_id][0]
-        group.held_until_ms = max(group.held_until_ms or 0, contact.scores_due_ms)
-        set_timer(state, group.held_until_ms, "queue", queue.queue_id)
     batch = queue.policy.micro_batch
     if batch is None:
         return
@@ -45,6 +41,7 @@ def release_bursts(state: State) -> list[tuple[Contact, Agent]]:
             (state.place_of[one.contact_id][1], one.contact_id, one, group)
             for group in over
             for one in members(state, group)
+            if one.scores_due_ms is None
         ),
         key=lambda each: each[:2],
     )[:TOGETHER_MAX]

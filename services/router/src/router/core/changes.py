@@ -149,7 +149,7 @@ def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Out
     if queue_id in state.watched:
         state.entered[contact.contact_id] = None
     put_waiting(state, contact)
-    if policy.micro_batch is not None or contact.scores_due_ms is not None:
+    if policy.micro_batch is not None:
         hold_bursts(state, contact)
 
 

@@ -85,6 +85,9 @@ def _ring(state: State, decided: list[Output]) -> None:
     now_ms = state.now_ms
     while state.timers and state.timers[0][0] <= now_ms:
         state.now_ms, kind, name = heappop(state.timers)
+        state.ringing = (kind, name)
+        if state.set_aside and state.ringing in state.set_aside:
+            continue
         if kind == "contact":
             run_out(state, name, decided)
         elif kind == "agent":
@@ -95,6 +98,7 @@ def _ring(state: State, decided: list[Output]) -> None:
             for contact, chosen in release_bursts(state):
                 if may_have(state, contact, chosen):
                     offer(state, contact, chosen, decided)
+    state.ringing = None
     state.now_ms = now_ms
 
 
@@ -107,9 +111,7 @@ def _take_scores(state: State, told: inputs.ScoresGiven, _decided: list[Output])
     state.to_score.pop(told.contact_id, None)
     state.touched_contacts[contact.contact_id] = contact
     if told.contact_id in state.place_of:
-        group = state.place_of[told.contact_id][0]
-        group.held_until_ms = None
-        state.dirty_groups[group.no] = None
+        state.dirty_groups[state.place_of[told.contact_id][0].no] = None
 
 
 HANDLERS: dict[type[inputs.Input], Callable[[State, Any, list[Output]], None]] = {

@@ -134,9 +134,11 @@ def in_order(state: State, group: Group) -> list[Contact]:
     waiting = sorted({entry for entry in group.heap if is_true(state, group, entry)})
     found: list[Contact] = []
     for entry in waiting:
-        found.append(state.contacts[entry[3]])
-        if not found[-1].declined:
-            break
+        contact = state.contacts[entry[3]]
+        if contact.scores_due_ms is None:
+            found.append(contact)
+            if not contact.declined:
+                break
     return found
 
 

@@ -102,6 +102,8 @@ def _restore_contact(state: State, contact: Contact) -> None:
         wake_at(state, contact, at_ms)  # also of one that is with an agent now: it may have to wait again
     if contact.due_ms is not None:
         wake_at(state, contact, contact.due_ms)
+    if contact.scores_due_ms is not None:
+        wake_at(state, contact, contact.scores_due_ms)
     for offer in contact.offers:
         if offer.expires_ms is not None:
             wake_at(state, contact, offer.expires_ms)

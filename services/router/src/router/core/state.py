@@ -75,6 +75,8 @@ Slot = tuple[Profile, int, int, tuple[int, int, int]]
 class State:
     """Everything the core knows. `touched_*` is what changed since the shell last took note of it.
 
+    `ringing`: the timer that is being handled, for whoever wants to know what a failure was about; `set_aside`: timers that are
+    passed over because they made a step fail again and again.
     `aged`: queues whose longest wait some policy asks for; `since`: for those, a lazy heap of (in the queue since, contact);
     `looks`: after how long in the queue a contact may let somebody begin or end to borrow; `busy_aware`: borrowers that ask
     whether all are busy.
@@ -88,6 +90,8 @@ class State:
     agents: dict[str, Agent] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     timers: list[tuple[int, str, str]] = field(default_factory=list)
+    ringing: tuple[str, str] | None = None
+    set_aside: set[tuple[str, str]] = field(default_factory=set)
 
     demands: list[Demand] = field(default_factory=list)
     demand_no: dict[tuple[str, str], int] = field(default_factory=dict)

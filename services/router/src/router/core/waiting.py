@@ -144,7 +144,7 @@ def is_true(state: State, group: Group, entry: Entry) -> bool:
 
 
 def head(state: State, group: Group, *, agent_id: str) -> Contact | None:
-    """The first contact of the group that the agent has not declined lately."""
+    """The first contact of the group that the agent has not declined lately, and that waits for no scores."""
     heap = group.heap
     aside: list[Entry] = []
     found: Contact | None = None
@@ -155,7 +155,7 @@ def head(state: State, group: Group, *, agent_id: str) -> Contact | None:
             heappop(heap)
             continue
         contact = state.contacts[entry[3]]
-        if not contact.declined or agent_id not in contact.declined:
+        if contact.scores_due_ms is None and (not contact.declined or agent_id not in contact.declined):
             found = contact
             break
         aside.append(heappop(heap))
