@@ -17,6 +17,7 @@ from common.runtime.database import Pool, borrowed, open_engine, open_pool
 from common.runtime.failures import Retryable
 from common.testing.eventually import eventually
 from tests.integration.conftest import Place
+from tests.support.machines import wrong_machine
 
 CONTACT = "00000000-0000-7000-8000-000000000001"
 
@@ -74,6 +75,26 @@ async def test_nobody_signs_in_who_is_unknown_or_disabled(pool: Pool) -> None:
 
     assert await sessions(pool).sign_in("bob", "available") is None
     assert await sessions(pool).sign_in("zoe", "available") is None
+
+
+MOVE = "UPDATE session SET lease_expires_at = lease_expires_at + $1 * interval '1 second' WHERE ended_at IS NULL"
+
+
+@pytest.mark.parametrize("slept_s", [600, -600])
+async def test_leases_do_not_end_because_a_clock_stepped(pool: Pool, slept_s: int) -> None:
+    table = sessions(pool, lease_s=10.0)
+    assert await table.sign_in("ann", "available") is not None
+    with wrong_machine() as machine:
+        assert await table.expire() == []
+        machine.slept_s = slept_s
+        await pool.execute(MOVE, -slept_s)  # as the leases look when the database's clock went on, or back, by so much
+
+        assert await table.expire() == [], "the agent had no chance to renew"
+        left_s = await pool.fetchval("SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM session")
+        assert 0 < left_s <= 10, "one more lease, and no longer one"
+        assert await table.expire() == []
+        await pool.execute(MOVE, -11)
+        assert [row.type for row in await table.expire()] == ["agent.session_ended"], "from then on leases count again"
 
 
 async def test_a_lease_that_ran_out_ends_the_session_once_and_tells_the_router(pool: Pool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.runtime import clock as machine_clock
-from common.runtime.clock import ClockAhead, Machine, SystemClock, correction_ms, new_id
+from common.runtime.clock import ClockAhead, Machine, StepWatch, SystemClock, correction_ms, new_id
 
 MINUTE = 60_000
 NOON = 1_795_608_000_000
@@ -111,3 +111,24 @@ def test_ids_rise_although_the_clock_is_set_back(machine: SetMachine) -> None:
     assert all(one[14] == "7" and one[19] in "89ab" and len(one) == 36 for one in ids)
     milliseconds = int(ids[-1].replace("-", "")[:12], 16)
     assert milliseconds == machine.wall, "an id says when it was made"
+
+
+@pytest.mark.parametrize(
+    ("asked", "theirs", "answered", "stepped"),
+    [
+        (10.0, 110.0, 10.1, 0.0),
+        (10.0, 112.0, 10.1, pytest.approx(1.9)),
+        (10.0, 710.0, 10.1, pytest.approx(599.9)),
+        (10.0, -490.0, 10.1, pytest.approx(-599.9)),
+        (10.0, 117.0, 20.0, 0.0),  # the answer took ten seconds: it may have been read at any of them
+        (10.0, 110.9, 10.1, 0.0),
+        (10.0, 109.2, 10.1, 0.0),
+    ],
+)
+def test_a_step_of_another_clock_is_seen_where_it_is_sure(
+    asked: float, theirs: float, answered: float, stepped: float
+) -> None:
+    watch = StepWatch()
+    assert watch.look(0.0, 100.0, 0.1) == 0.0
+    assert watch.look(asked, theirs, answered) == stepped
+    assert watch.look(asked + 1, theirs + 1, answered + 1) == 0.0, "it is told once"

@@ -14,8 +14,6 @@ __all__ = ["Change", "apply", "changes", "read", "wait_until_known"]
 KNOWN_TIMEOUT_S = 30.0
 SET_BY_OTHERS = {"id", "version", "contacts", "agent_id", "presence", "limits"}
 """What an answer says besides what a file can."""
-REFERRING = ("overflow", "split", "borrow", "headroom")
-"""The parts of a policy that name other queues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,32 +130,26 @@ async def apply(administrator: Administrator, wanted: dict[str, Any]) -> dict[st
 
 
 async def _put_queues(administrator: Administrator, plan: _Plan, done: list[Change]) -> None:
-    """Queues may refer to each other, and a reference may be refused until another one is gone: first without any, where needed."""
+    """Queues may refer to each other: new ones without their policy first, then in rounds, since one may be refused until another
+    is changed (two that swap their ways). As the whole has no circle, each round has one that refers only to what is done.
+    """
     left = [change for change in plan.changes if change.kind == "queue"]
-    new = [change for change in left if change.is_new]
     if any(plan.wanted.queues[change.name]["policy"] for change in left):
-        for change in new:
-            await administrator.put_queue(change.name, {**plan.wanted.queues[change.name], "policy": {}})
-            done.append(change)
-    loosened = False
+        for change in left:
+            if change.is_new:
+                await administrator.put_queue(change.name, {**plan.wanted.queues[change.name], "policy": {}})
+                done.append(change)
     while left:
-        refused: list[Change] = []
+        refused: list[tuple[Change, Refused]] = []
         for change in left:
             try:
                 await administrator.put_queue(change.name, plan.wanted.queues[change.name])
                 done.append(change)
-            except Refused:
-                if loosened and len(refused) + 1 == len(left):
-                    raise
-                refused.append(change)
+            except Refused as why:
+                refused.append((change, why))
         if len(refused) == len(left):
-            loosened = True
-            for change in refused:
-                queue = plan.wanted.queues[change.name]
-                policy = {name: value for name, value in queue["policy"].items() if name not in REFERRING}
-                await administrator.put_queue(change.name, {**queue, "policy": policy})
-                done.append(change)
-        left = refused
+            raise refused[0][1]
+        left = [change for change, _ in refused]
 
 
 async def _put_back(administrator: Administrator, plan: _Plan, done: list[Change]) -> list[str]:

@@ -113,6 +113,31 @@ def correction_ms(now_ms: int, wall_ms: int, database_ms: int, *, skew_max_ms: i
     return off_ms if abs(off_ms) >= CORRECTED_FROM_MS else 0
 
 
+STEP_FROM_S = 1.0
+"""A smaller difference between two clocks may be what asking took."""
+
+
+class StepWatch:
+    """Sees when another clock steps against our monotonic one: it was set, or our machine slept."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float, float] | None = None
+
+    def look(self, asked_s: float, theirs_s: float, answered_s: float) -> float:
+        """By how many seconds it has surely stepped since the last look, forward or back; 0 when it need not have.
+
+        `theirs_s` was read between `asked_s` and `answered_s` of `monotonic_s`.
+        """
+        before, self._last = self._last, (asked_s, theirs_s, answered_s)
+        if before is None:
+            return 0.0
+        passed = theirs_s - before[1]
+        least, most = passed - (answered_s - before[0]), passed - (asked_s - before[2])
+        if least > STEP_FROM_S:
+            return least
+        return most if most < -STEP_FROM_S else 0.0
+
+
 def span_id() -> int:
     """64 random bits, never 0: the id of a span that nobody has to know beforehand."""
     return int.from_bytes(_machine.random_bytes(8), "big") or 1

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import asyncpg
 import msgspec
+import structlog
 
 from agent_presence.domain import TELL_AGAIN_MS, Command, Kept, Session, command_fact, picture, target_of
 from common.contracts import agents
 from common.contracts.topics import AGENTS, shard_of
-from common.runtime.clock import Clock
+from common.runtime.clock import Clock, StepWatch, monotonic_s
 from common.runtime.database import Pool, borrowed
 from common.runtime.outbox import OutboxRow, columns, insert, outbox_row
+
+log = structlog.get_logger()
 
 SWEEP_LOCK = 7_318_003
 SWEEP_MAX = 500
@@ -54,6 +57,8 @@ UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), en
     SELECT agent_id FROM session WHERE ended_at IS NULL AND lease_expires_at < now() ORDER BY agent_id LIMIT $1)
 RETURNING {_PICTURE}
 """
+RENEW_ALL = "UPDATE session SET lease_expires_at = now() + $1 * interval '1 second' WHERE ended_at IS NULL"
+TAKE_TURN = "SELECT pg_try_advisory_xact_lock($1), extract(epoch FROM clock_timestamp())::float8"
 RENEW = """
 UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second'
   FROM unnest($1::text[], $2::int[]) AS given(agent_id, session_no) JOIN agent a USING (agent_id)
@@ -92,6 +97,7 @@ class PostgresSessions:
         self._clock = clock
         self._lease_s = lease_s
         self._pools: dict[tuple[str, int], str] = {}
+        self._steps = StepWatch()
 
     async def sign_in(self, agent_id: str, presence: agents.Presence) -> tuple[Session, list[OutboxRow]] | None:
         """A new session, which fences the one before; None when there is no such agent, or it is disabled."""
@@ -135,9 +141,19 @@ class PostgresSessions:
         return [row]
 
     async def expire(self) -> list[OutboxRow]:
-        """End every session whose lease ran out. One replica at a time does it."""
+        """End every session whose lease ran out. One replica at a time does it.
+
+        When the database's clock was set, or our machine slept, leases say nothing: every session has one more.
+        """
         async with borrowed(self._pool) as connection, connection.transaction():
-            if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", SWEEP_LOCK):
+            asked_s = monotonic_s()
+            is_ours, now_s = await connection.fetchrow(TAKE_TURN, SWEEP_LOCK)  # type: ignore[misc]
+            stepped_s = self._steps.look(asked_s, now_s, monotonic_s())
+            if stepped_s:
+                log.warning("database_clock_stepped", by_s=round(stepped_s))
+                await connection.execute(RENEW_ALL, self._lease_s)
+                return []
+            if not is_ours:
                 return []
             found = await connection.fetch(EXPIRE, SWEEP_MAX)
             rows = [ended_row(dict(one), "lease_expired", at_ms=self._clock.now_ms()) for one in found]
