@@ -38,7 +38,7 @@ def test_a_platform_survives_its_supervisors_death_and_comes_back_on_other_ports
     with started(tmp_path, router=1) as first:
         contact_id = asyncio.run(post_one(first))
         said = (first.home.logs / "supervisor.log").read_text()
-        assert "status page" in said and "Unable connect" not in said, "a first start is no string of errors"
+        assert "start page" in said and "Unable connect" not in said, "a first start is no string of errors"
         second_up = command("up", "--port-base", "0", home=tmp_path)
         assert second_up.returncode == 2 and "`porchlight down` stops it" in second_up.stderr
         before = {known.name: known for known in Pids(first.home).alive()}

@@ -82,7 +82,7 @@ def supervise(home: Home, options: Options, *, demo: bool = False) -> None:
 def print_urls(running: Running) -> None:
     """Where to look."""
     table = Table(show_header=False, box=None)
-    table.add_row("status page", running.reporting[0] + "/")
+    table.add_row("start page", running.reporting[0] + "/")
     for name in ("intake", "router", "presence", "reporting"):
         table.add_row(f"{name} API", getattr(running, name)[0] + "/docs")
     console.print(table)

@@ -72,6 +72,8 @@ async def _main(settings: Settings) -> None:
             running=running,
             ready=ready,
             missing=MISSING_HEADERS,
+            origins=settings.origins,
+            metrics_open=settings.metrics_open,
         )
         contacts = PostgresContacts(pool)
         add_routes(

@@ -1,10 +1,12 @@
 """HTTP face of reporting: figures of a queue, the journey of a contact, a plain status page."""
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import AwareDatetime, BaseModel
 
@@ -157,9 +159,14 @@ def add_routes(
         return _journey(found)
 
     @app.get("/", include_in_schema=False)
-    async def status() -> HTMLResponse:
+    async def start(request: Request) -> HTMLResponse:
+        """Where to look; figures only for who may see them elsewhere."""
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": PAGE_POLICY}
+        if "authorization" not in request.headers:
+            return HTMLResponse(_page("", links), headers=headers)
+        await reader(request)
         rows, as_of_ms = await figures.by_queue(from_ms=clock.now_ms() - DAY_MS)
-        return HTMLResponse(_page(rows, as_of_ms, links), headers={"Cache-Control": "no-store"})
+        return HTMLResponse(_page(_table(rows, as_of_ms), links), headers=headers)
 
 
 def _journey(found: dict[str, Any]) -> dict[str, Any]:
@@ -188,24 +195,35 @@ _STYLE = """
 table{border-collapse:collapse;width:100%}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid #8884}
 th:first-child,td:first-child{text-align:left}footer{margin-top:1rem;opacity:.7}a{margin-right:1rem}
 """
+PAGE_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; frame-ancestors 'none';"
+    " base-uri 'none'; form-action 'none'"
+)
+"""The page's one style, no script, nothing loaded, in nobody's frame."""
 _COLUMNS = ("offered", "answered", "abandoned", "waiting", "with_agents", "scheduled")
 
 
-def _page(rows: list[dict[str, Any]], as_of_ms: int, links: list[tuple[str, str]]) -> str:
+def _table(rows: list[dict[str, Any]], as_of_ms: int) -> str:
     head = "".join(f'<th scope="col">{name.replace("_", " ")}</th>' for name in ("queue", *_COLUMNS))
     body = "".join(
         f"<tr><td>{escape(row['queue_id'])}</td>" + "".join(f"<td>{row[name]}</td>" for name in _COLUMNS) + "</tr>"
         for row in rows
     )
-    nav = "".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in links)
     if not rows:
         body = f'<tr><td colspan="{len(_COLUMNS) + 1}">No queue is defined yet.</td></tr>'
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
-        f'<meta name="viewport" content="width=device-width"><title>Porchlight</title><style>{_STYLE}</style></head>'
-        f"<body><h1>Porchlight</h1><p>By queue: what came in the last 24 hours, and who waits, is served or is scheduled now.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<footer>As of {_moment(as_of_ms):%H:%M:%S} UTC<p>{nav}</p></footer></body></html>"
+        "<p>By queue: what came in the last 24 hours, and who waits, is served or is scheduled now.</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>As of {_moment(as_of_ms):%H:%M:%S} UTC</p>"
+    )
+
+
+def _page(figures: str, links: list[tuple[str, str]]) -> str:
+    nav = "".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in links)
+    said = figures or "<p>It runs. Figures are for supervisors and administrators: ask with a token.</p>"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Porchlight</title><style>{_STYLE}</style></head>"
+        f"<body><h1>Porchlight</h1>{said}<footer>{nav}</footer></body></html>"
     )
 
 

@@ -57,7 +57,14 @@ async def _main(settings: Settings) -> None:
 
         figures = PostgresFigures(engine)
         running = lifecycle.Running()
-        app = make_app(title="Porchlight reporting", description="Figures and journeys.", running=running, ready=ready)
+        app = make_app(
+            title="Porchlight reporting",
+            description="Figures and journeys.",
+            running=running,
+            ready=ready,
+            origins=settings.origins,
+            metrics_open=settings.metrics_open,
+        )
         links = [pair.partition("=")[::2] for pair in settings.status_links.split(",") if pair]
         add_routes(
             app,

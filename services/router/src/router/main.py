@@ -120,7 +120,14 @@ async def _main(settings: Settings) -> None:
             return {"token_keys": why} if (why := verifier.keys.trouble()) else {}
 
         running = lifecycle.Running()
-        app = make_app(title="Porchlight router", description="Queues and their state.", running=running, ready=ready)
+        app = make_app(
+            title="Porchlight router",
+            description="Queues and their state.",
+            running=running,
+            ready=ready,
+            origins=settings.origins,
+            metrics_open=settings.metrics_open,
+        )
         add_routes(
             app,
             queues=PostgresQueues(engine, clock),

@@ -1,7 +1,7 @@
 """The HTTP edge that all services share: problems, body cap, correlation, health, metrics, API pages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,15 +10,15 @@ import fastapi_swagger
 import structlog
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.runtime import metrics, problems, tracing
+from common.runtime import browsers, metrics, problems, tracing
 from common.runtime.auth import Principal, Refused, Role, TokenVerifier
 from common.runtime.borders import BODY_BYTES_MAX, FAULTS_MAX, Judge, Route, fault
 from common.runtime.clock import Clock, SystemClock, monotonic_s, new_id
@@ -26,6 +26,7 @@ from common.runtime.failures import Retryable
 from common.runtime.lifecycle import Running
 
 CORRELATION_CHARS_MAX = 64
+LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 CREDENTIAL = HTTPBearer(auto_error=False, description="An integration's API key, or a person's token.")
 """Names the scheme in the API pages; the credential itself is checked by each operation."""
@@ -46,10 +47,13 @@ def make_app(
     running: Running,
     ready: Ready,
     missing: Mapping[str, problems.Problem] = MappingProxyType({}),
+    origins: Sequence[str] = (),
+    metrics_open: bool = False,
 ) -> FastAPI:
     """An app whose every error is a documented problem, and whose routes lie behind `common.runtime.borders`.
 
-    `missing`: headers in lower case whose absence is a problem of its own.
+    `missing`: headers in lower case whose absence is a problem of its own. `origins`: whose pages may ask, besides our own.
+    `metrics_open`: whether figures are for anybody who reaches the port, or for this machine only.
     """
     app = FastAPI(
         title=title,
@@ -67,8 +71,9 @@ def make_app(
     app.add_exception_handler(problems.ProblemRaised, _raised)
     app.add_exception_handler(Retryable, _retryable)
     _add_pages(app, title)
-    _add_health(app, running, ready)
+    _add_health(app, running, ready, metrics_open=metrics_open)
     app.add_middleware(Edge)
+    browsers.allow_origins(app, origins)
     return app
 
 
@@ -78,16 +83,14 @@ def _add_pages(app: FastAPI, title: str) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=title,
-            swagger_js_url="/docs/static/swagger-ui-bundle.js",
-            swagger_css_url="/docs/static/swagger-ui.css",
-            swagger_favicon_url="/docs/static/favicon-32x32.png",
-        )
+        return HTMLResponse(browsers.api_page(title), headers={"Content-Security-Policy": browsers.API_PAGE})
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def start() -> Response:
+        return Response(browsers.API_PAGE_SCRIPT, media_type="text/javascript")
 
 
-def _add_health(app: FastAPI, running: Running, ready: Ready) -> None:
+def _add_health(app: FastAPI, running: Running, ready: Ready, *, metrics_open: bool) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
@@ -98,7 +101,12 @@ def _add_health(app: FastAPI, running: Running, ready: Ready) -> None:
         return JSONResponse({"ready": not wrong, "wrong": wrong}, status_code=503 if wrong else 200)
 
     @app.get("/metrics", include_in_schema=False)
-    async def page() -> Response:
+    async def page(request: Request) -> Response:
+        if not metrics_open and (request.client is None or request.client.host not in LOOPBACK):
+            metrics.credentials_refused.labels("none", "figures").inc()
+            return problems.answer(
+                problems.FORBIDDEN, "Figures are for this machine only, see the setting METRICS_OPEN."
+            )
         body, media_type = metrics.exposition()
         return Response(body, headers={"Content-Type": media_type})
 
@@ -178,6 +186,7 @@ class Edge:
                     (b"x-correlation-id", correlation.encode("latin-1")),
                     (b"x-served-at", str(SystemClock.wall_ms()).encode()),  # for who must know how far apart clocks are
                 ]
+                browsers.protect(MutableHeaders(raw=message["headers"]))
             await send(message)
 
         started = monotonic_s()

@@ -18,12 +18,16 @@ from common.runtime.auth import TokenVerifier
 from common.runtime.kafka import Mechanism, Security
 
 SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
+ORIGINS = r"^(https?://[A-Za-z0-9.\-:\[\]]+(,https?://[A-Za-z0-9.\-:\[\]]+)*)?$"
+"""Scheme, name and port; no path, and no `*`."""
 
 
 class ServiceSettings(BaseSettings):
     """Settings of any service. `clock_skew_max_s`: how far our clock may be from the database's; beyond it the service is not
     ready, because the waits that it tells would be wrong. `drain_s`: how long a stopping instance is not ready and still answers.
-    `token_life_max_s`: a token that was made to live longer is refused."""
+    `token_life_max_s`: a token that was made to live longer is refused. `cors_origins`: origins
+    whose pages may ask, with commas between.
+    `metrics_open`: whether /metrics answers everybody who reaches the port; else this machine only."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
@@ -41,6 +45,8 @@ class ServiceSettings(BaseSettings):
     token_issuer: str = "porchlight"  # noqa: S105 -- a name, not a secret
     token_audience: str = "porchlight"  # noqa: S105 -- a name, not a secret
     token_life_max_s: int = Field(86_400, ge=60, le=604_800)
+    cors_origins: str = Field("", max_length=2_000, pattern=ORIGINS)
+    metrics_open: bool = False
     topic_prefix: str = ""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     traces_url: str = Field("", description="An OTLP/HTTP receiver; empty: no traces.")
@@ -58,6 +64,11 @@ class ServiceSettings(BaseSettings):
             password=self.kafka_password.get_secret_value(),
             mechanism=self.kafka_mechanism,
         )
+
+    @property
+    def origins(self) -> list[str]:
+        """Origins whose pages may ask."""
+        return [origin for origin in self.cors_origins.split(",") if origin]
 
     def token_verifier(self) -> TokenVerifier:
         """Judges tokens as these settings say."""
