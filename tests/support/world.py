@@ -4,14 +4,17 @@ Parts can be replaced by broken ones, to prove that the history checker finds wh
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from common.contracts import agents, config, routing
+from common.contracts.policies import QueuePolicy
 from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING, shard_of
 from common.runtime.bus import Place, envelope_for, outgoing
 from common.runtime.clock import SystemClock, new_id
@@ -74,6 +77,29 @@ class World:
             service_level_ms=20_000,
         )
         await self.publish(CONFIG.name, fact, f"queue/{QUEUE}")
+
+    async def define_again(self, queue: str = QUEUE, *, version: int, **policy: Any) -> None:
+        """Define a queue with a policy, as an administrator does who changes the world's or adds one."""
+        text = json.dumps(policy)
+        row = (queue, POOL, SHARD, version, "[]", 0, 20_000, 0, 15_000, 20_000, text)
+        await self.router.execute(
+            "INSERT INTO queue VALUES ($1,$2,$3,$4,$5::jsonb,$6,$7,$8,$9,$10,$11::jsonb)"
+            " ON CONFLICT (queue_id) DO UPDATE SET version = excluded.version, policy = excluded.policy",
+            *row,
+        )
+        fact = config.QueueDefined(
+            queue=queue,
+            pool=POOL,
+            version=version,
+            requirements=(),
+            priority=0,
+            offer_timeout_ms=20_000,
+            wrap_up_ms=0,
+            link_grace_ms=15_000,
+            service_level_ms=20_000,
+            policy=msgspec.convert(policy, QueuePolicy),
+        )
+        await self.publish(CONFIG.name, fact, f"queue/{queue}")
 
     async def sign_in(self, agent: str, *, session_no: int = 1, units: int = 6) -> None:
         fact = agents.SessionStarted(

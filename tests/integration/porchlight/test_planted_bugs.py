@@ -1,4 +1,4 @@
-"""The history checker finds nothing in a sound world, and each of seven planted bugs."""
+"""The history checker finds nothing in a sound world, and each of the planted bugs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from porchlight.checking_units import Units
 from porchlight.history import History, Line
 
 CLOCK_SLACK_MS = 2.0
@@ -49,6 +50,7 @@ AFTER = {  # fact type: (states before, state after); what comes after an offer 
 }
 HELD = ("assigned", "paused", "link_lost", "wrap_up")
 OVER = ("completed", "abandoned", "cancelled", "expired", "overflowed")
+TAKES = ("offer.made", "contact.resumed")
 GIVEN_BACK = ("offer.declined", "offer.timed_out", "offer.rescinded")
 
 
@@ -80,6 +82,8 @@ class _Contact:
     """`offers` are out, by attempt: (agent, units). `held`: (attempt, agent, units) of who accepted."""
 
     state: str | None = None
+    queue: str = ""
+    channel: str = ""
     attempt: int = 0
     offers: dict[int, tuple[str, int]] = field(default_factory=dict)
     held: tuple[int, str, int] | None = None
@@ -108,7 +112,7 @@ def check(history: History, *, settled: bool = True) -> Verdict:
     _check_published(history, verdict)
     _check_accepted(history, model, verdict, settled=settled)
     _check_agents(history, model, verdict)
-    verdict.looked_at = {
+    verdict.looked_at |= {
         "journal lines": len(history.journals),
         "log lines": len(history.log),
         "published records": len(history.published),
@@ -120,29 +124,39 @@ def check(history: History, *, settled: bool = True) -> Verdict:
 
 def _replay(history: History, verdict: Verdict) -> dict[str, _Contact]:
     model: dict[str, _Contact] = defaultdict(_Contact)
-    used: dict[str, int] = defaultdict(int)
+    units = Units(history.pictures, history.policies)
     seq: dict[int, int] = defaultdict(int)
     epoch: dict[int, int] = defaultdict(int)
-    for line in history.log:
+    for line in _in_time(history.log):
         if line.seq != seq[line.shard] + 1:
             verdict.add("I4", f"shard {line.shard}: sequence {line.seq} after {seq[line.shard]}")
         if line.epoch < epoch[line.shard]:
             verdict.add("I4", f"shard {line.shard}, {line.seq}: epoch {line.epoch} wrote after {epoch[line.shard]}")
         seq[line.shard], epoch[line.shard] = line.seq, max(epoch[line.shard], line.epoch)
         if line.type in AFTER:
-            _step(model, used, line, json.loads(line.body), history, verdict)
+            _step(model, units, line, json.loads(line.body), verdict)
     for shard, last in history.last_seq.items():
         if seq[shard] != last:
             verdict.add("I7", f"shard {shard}: the lease says {last}, the log ends at {seq[shard]}")
+    verdict.looked_at["offers without a fact to judge by"] = units.unknown
     return model
+
+
+def _in_time(log: list[Line]) -> list[Line]:
+    """The lines of all shards as they were written, one after the other; a shard's own order is kept whatever the clock did."""
+    newest: dict[int, float] = defaultdict(float)
+    at: list[tuple[float, int]] = []
+    for number, line in enumerate(log):
+        newest[line.shard] = max(newest[line.shard], line.committed_ms)
+        at.append((newest[line.shard], number))
+    return [log[number] for _, number in sorted(at)]
 
 
 def _step(
     model: dict[str, _Contact],
-    used: dict[str, int],
+    units: Units,
     line: Line,
     fact: dict[str, Any],
-    history: History,
     verdict: Verdict,
 ) -> None:
     contact = model[fact["contact_id"]]
@@ -151,8 +165,11 @@ def _step(
     if contact.state not in before:
         double = line.type == "offer.made" and contact.state in HELD
         verdict.add("I2" if double else "I7", f"{where} in state {contact.state}")
-    taken = sum(contact.live.values())
-    had = {agent: units for (_, agent), units in contact.live.items()}
+    had = [agent for _, agent in contact.live]
+    contact.queue = fact["queue"]
+    contact.channel = fact.get("channel", contact.channel)
+    if line.type in TAKES:
+        units.judge(fact, contact.channel, lambda text: verdict.add("I3", f"{where}: {text}"))
     if line.type == "offer.made":
         if fact["attempt"] != contact.attempt + 1:
             verdict.add("I7", f"{where}: attempt {fact['attempt']} after {contact.attempt}")
@@ -164,13 +181,8 @@ def _step(
         after = _of_the_holder(contact, line, fact, where, verdict) or after
     if line.type == "contact.callback_arranged" and fact["due_ms"] is not None:
         after = "scheduled"
-    for agent in had:
-        used[agent] -= had[agent]
-    for (_, agent), units in contact.live.items():
-        used[agent] += units
-        over = used[agent] > history.units.get(agent, 0)
-        if over and sum(contact.live.values()) > taken and not fact.get("exceeds"):
-            verdict.add("I3", f"{where}: {agent} has {used[agent]} units in use")
+    taken = {agent: number for (_, agent), number in contact.live.items()}
+    units.now(fact["contact_id"], contact.channel, had, taken)
     contact.state = after
 
 
@@ -209,7 +221,7 @@ def _check_tables(history: History, model: dict[str, _Contact], verdict: Verdict
     for contact_id in sorted(set(model) | set(history.contacts)):
         row = history.contacts.get(contact_id)
         contact = model.get(contact_id)
-        told = None if contact is None else (contact.state, contact.attempt, contact.agent)
+        told = None if contact is None else (contact.state, contact.attempt, contact.agent, contact.queue)
         if row != told:
             verdict.add("I7", f"{contact_id}: the table says {row}, the log {told}")
     live: dict[str, dict[tuple[int, str], int]] = defaultdict(dict)

@@ -11,9 +11,10 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.contracts.envelope import BadEnvelope, from_headers
-from common.contracts.topics import ROUTING, SHARDS
+from common.contracts.topics import AGENTS, CONFIG, ROUTING, SHARDS
 
 READ_WAIT_MS = 5_000
+PICTURES = ("agent.session_started", "agent.presence_changed", "agent.session_ended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +44,23 @@ class Published:
 
 @dataclass(slots=True, kw_only=True)
 class History:
-    """What happened, from every side. `database_ahead_ms`: by how much PostgreSQL's clock was ahead of ours at the reading."""
+    """What happened, from every side.
+
+    `contacts`: (state, attempt, agent, queue) as the router keeps them; `pictures`: how many units an agent has, by
+    (session_no, seq), as agent-presence told; `policies`: what a queue says of capacity, by version;
+    `database_ahead_ms`: by how much PostgreSQL's clock was ahead of ours at the reading.
+    """
 
     journals: list[dict[str, Any]] = field(default_factory=list)
     log: list[Line] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: list[tuple[str, str, str]] = field(default_factory=list)
-    contacts: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    contacts: dict[str, tuple[str, int, str, str]] = field(default_factory=dict)
     assignments: list[tuple[str, int, str, bool, int | None]] = field(default_factory=list)
     units_used: list[tuple[str, int, str, int]] = field(default_factory=list)
-    units: dict[str, int] = field(default_factory=dict)
+    pictures: dict[str, dict[tuple[int, int], int]] = field(default_factory=dict)
+    policies: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     last_seq: dict[int, int] = field(default_factory=dict)
     database_ahead_ms: float = 0.0
 
@@ -66,7 +73,27 @@ async def load(
     await _load_router(history, dsns["router"])
     await _load_intake(history, dsns["intake"])
     history.published = await _load_topic(kafka, topic_prefix + ROUTING.name)
+    for told in await _load_topic(kafka, topic_prefix + AGENTS.name):
+        note_picture(history, told)
+    for defined in await _load_topic(kafka, topic_prefix + CONFIG.name):
+        note_policy(history, defined)
     return history
+
+
+def note_picture(history: History, told: Published) -> None:
+    """A fact of `agents.v1`: the agent's units, if it is a picture of the agent."""
+    if told.type in PICTURES:
+        fact = json.loads(told.body)
+        of_agent = history.pictures.setdefault(fact["agent_id"], {})
+        of_agent[fact["session_no"], fact["seq"]] = fact["units"]
+
+
+def note_policy(history: History, defined: Published) -> None:
+    """A fact of `config.v1`: what the queue says of capacity, if it is about a queue."""
+    if defined.type == "queue.defined":
+        fact = json.loads(defined.body)
+        of_queue = history.policies.setdefault(fact["queue"], {})
+        of_queue[fact["version"]] = fact.get("policy", {}).get("capacity", {})
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -93,8 +120,8 @@ async def _load_router(history: History, dsn: str) -> None:
                     " FROM routing_log ORDER BY shard, seq"
                 )
             ]
-            for row in await connection.fetch("SELECT contact_id, state, attempt, agent_id FROM contact"):
-                history.contacts[row["contact_id"]] = (row["state"], row["attempt"], row["agent_id"])
+            for row in await connection.fetch("SELECT contact_id, state, attempt, agent_id, queue_id FROM contact"):
+                history.contacts[row["contact_id"]] = (row["state"], row["attempt"], row["agent_id"], row["queue_id"])
             history.assignments = [
                 tuple(row)
                 for row in await connection.fetch(
@@ -105,12 +132,23 @@ async def _load_router(history: History, dsn: str) -> None:
                 tuple(row)
                 for row in await connection.fetch("SELECT agent_id, unit_no, contact_id, attempt FROM unit_use")
             ]
-            for row in await connection.fetch("SELECT agent_id, count(*) AS units FROM agent_unit GROUP BY 1"):
-                history.units[row["agent_id"]] = row["units"]
+            await _load_policies(history, connection)
             for row in await connection.fetch("SELECT shard, last_seq FROM shard_lease"):
                 history.last_seq[row["shard"]] = row["last_seq"]
     finally:
         await connection.close()
+
+
+async def _load_policies(history: History, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """The present version of every queue, and the ones before from what administrators did: Kafka keeps the last one only."""
+    puts: dict[str, list[dict[str, Any]]] = {}
+    for row in await connection.fetch("SELECT subject, detail FROM audit WHERE action = 'queue.put' ORDER BY no"):
+        puts.setdefault(row["subject"], []).append(json.loads(row["detail"]))
+    for row in await connection.fetch("SELECT queue_id, version, policy::text FROM queue"):
+        of_queue = history.policies.setdefault(row["queue_id"], {})
+        for back, put in enumerate(reversed(puts.get(row["queue_id"], []))):
+            of_queue[row["version"] - back] = put.get("policy", {}).get("capacity", {})
+        of_queue[row["version"]] = json.loads(row["policy"]).get("capacity", {})
 
 
 async def _database_ahead_ms(connection: "asyncpg.Connection[asyncpg.Record]") -> float:
