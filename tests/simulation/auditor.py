@@ -11,7 +11,7 @@ import msgspec
 
 from common.contracts import codec, config, contacts, routing
 from common.contracts.agents import AgentCommand, AgentPicture
-from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING
+from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING, shard_of
 from common.runtime.bus import Place
 from tests.simulation.world import Commit, World
 
@@ -346,6 +346,30 @@ def is_settled(world: World) -> bool:
     rows = world.databases.intake.contacts
     promised = {line["contact_id"] for line in world.journal.lines if line["what"] == "posted"}
     return all(name in rows and rows[name].state in OVER for name in promised | set(rows))
+
+
+WAITS_MAX_S = 45.0
+"""Longer than any memory of a decline, and any wait for a named agent: who could serve it by now would have been asked."""
+
+
+def waits_in_vain(world: World) -> list[str]:
+    """Contacts that wait although somebody who could serve them has nothing to do."""
+    model, now_s = replay(world), world.loop.time()
+    for life in model.lives.values():
+        if life.state != "queued" or now_s - life.since_s < WAITS_MAX_S:
+            continue
+        for (shard, agent_id), pictures in sorted(model.pictures.items()):
+            standing, picture = model.standings.get(agent_id), pictures[-1]
+            if standing is None or (standing.routing_state, standing.session_no) != ("ready", picture.session_no):
+                continue
+            queue = model.versions(life.queue)[-1]
+            if shard_of(queue.pool) != shard or model.work_of(agent_id) or picture.pool != queue.pool:
+                continue
+            room = picture.units >= units_of(queue, life.channel) and picture.channel_max.get(life.channel, 1) > 0
+            if room and picture.presence == "available" and _is_able(model, life, picture, queue):
+                waited_s = round(now_s - life.since_s)
+                model.wrong("I11", f"{life.contact_id} waits in {life.queue} since {waited_s} s, {agent_id} is idle")
+    return [text for text in model.found if text.startswith("I11") and " waits in " in text]
 
 
 def audit(world: World, *, peace_s: float) -> list[str]:

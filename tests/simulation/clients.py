@@ -15,7 +15,7 @@ from tests.simulation.world import Unreachable, World
 
 TRIES_MAX = 400
 CLIENT = "integration"
-POOL_MOVES = 0.0
+POOL_MOVES = 0.3
 """How often an administrator moves an agent to another pool, of all changes of agents."""
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from common.runtime import clock
 from common.testing.loop import SimulatedLoop, SimulatedMachine
-from tests.simulation.auditor import audit, is_settled
+from tests.simulation.auditor import audit, is_settled, waits_in_vain
 from tests.simulation.clients import AgentAtHome, Clients
 from tests.simulation.scenario import make_helper, make_scenario
 from tests.simulation.services import Parts
@@ -22,6 +22,8 @@ from tests.simulation.world import Note, World
 BEGAN_MS = 1_790_000_000_000
 CONTACTS = (15, 45)
 TROUBLE_S = (40.0, 120.0)
+WITHOUT_HELP_S = 75.0
+"""For so long the centre's own agents are alone with what is left; then somebody joins each pool who can do everything."""
 PEACE_MAX_S = 400.0
 """Within so long after the last fault everything has ended, or waits for what only a person can give it."""
 
@@ -68,16 +70,19 @@ async def _simulate(seed: int, loop: SimulatedLoop, parts: Parts | None) -> Resu
     clients.start(clients.integrate(contacts, within_s=trouble_s))
     await world.trouble_for(trouble_s)
     clients.calm = True
+    peace_s = loop.time()
+    while (clients.posting or not is_settled(world)) and loop.time() - peace_s < WITHOUT_HELP_S:
+        await asyncio.sleep(5.0)
+    findings = waits_in_vain(world)
     for pool in scenario.pools:
         helper = make_helper(pool)
         await clients.put_agent(helper)
         clients.start(AgentAtHome(clients, helper.agent_id).work())
-    peace_s = loop.time()
     while (clients.posting or not is_settled(world)) and loop.time() - peace_s < PEACE_MAX_S:
         await asyncio.sleep(5.0)
     await asyncio.sleep(5.0)
     world.note("auditor", "looks", peace_s=round(loop.time() - peace_s, 1))
-    findings = [*world.findings, *audit(world, peace_s=peace_s)]
+    findings += [*world.findings, *audit(world, peace_s=peace_s)]
     await clients.stop()
     await world.stop()
     return Result(

@@ -37,7 +37,7 @@ def make_scenario(random: Random) -> Scenario:
 
 def make_queue(random: Random, pool: str, others: list[str]) -> dict[str, Any]:
     """A queue with a policy; `others` are the queues of its pool that it may point at."""
-    requirements = [(skill, random.choice([0, 40])) for skill in SKILLS if random.random() < 0.25]
+    requirements = [(skill, random.choice([0, 40])) for skill in SKILLS if random.random() < 0.35]
     return {
         "pool": pool,
         "requirements": sorted(requirements),
@@ -77,7 +77,7 @@ def make_policy(random: Random, others: list[str]) -> dict[str, Any]:
         parts["ttl_ms"] = 40_000
     if random.random() < 0.15:
         parts["escalations"] = [{"after_ms": 5_000, "priority": 9}]
-    if others and random.random() < 0.15:
+    if others and random.random() < 0.25:
         parts["borrow"] = {"lender": random.choice(others), "when": {"longest_wait_over_ms": 4_000}}
     if random.random() < 0.15:
         parts["choice"] = {"method": random.choice(["round_robin", "least_loaded"])}
@@ -89,7 +89,7 @@ def make_agent(random: Random, agent_id: str, pool: str) -> Profile:
     return Profile(
         agent_id=agent_id,
         pool=pool,
-        skills={skill: random.choice([20, 60, 100]) for skill in SKILLS if random.random() < 0.6},
+        skills={skill: random.choice([20, 60, 100]) for skill in SKILLS if random.random() < 0.5},
         units=random.choice([6, 6, 6, 12, 4]),
         enabled=True,
         traits={"channel_max": {"chat": 2}} if random.random() < 0.2 else {},
