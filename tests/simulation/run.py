@@ -14,7 +14,7 @@ import structlog
 from common.runtime import clock
 from common.testing.loop import SimulatedLoop, SimulatedMachine
 from tests.simulation.auditor import audit, is_settled, waits_in_vain
-from tests.simulation.clients import AgentAtHome, Clients
+from tests.simulation.clients import AgentAtHome, Clients, Patience
 from tests.simulation.scenario import make_helper, make_scenario
 from tests.simulation.services import Parts
 from tests.simulation.world import Note, World
@@ -62,6 +62,28 @@ async def _simulate(seed: int, loop: SimulatedLoop, parts: Parts | None) -> Resu
     world = World(seed, loop, scenario.pools, parts)
     clients = Clients(world, scenario, seed)
     contacts, trouble_s = random.randint(*CONTACTS), random.uniform(*TROUBLE_S)
+    findings: list[str] = []
+    try:
+        findings += await _play(world, clients, contacts, trouble_s)
+    except Patience as why:
+        world.wrong(f"a client gave up: {why}")
+    finally:
+        await clients.stop()
+        await world.stop()
+    return Result(
+        seed=seed,
+        findings=[*world.findings, *findings],
+        turns=loop.turns,
+        virtual_s=loop.time(),
+        contacts=len(clients.posted),
+        faults=world.faults.counts,
+        history=world.history,
+    )
+
+
+async def _play(world: World, clients: Clients, contacts: int, trouble_s: float) -> list[str]:
+    """Trouble, peace, and what the auditor found."""
+    loop, scenario = world.loop, clients.scenario
     await world.start()
     await clients.define()
     for agent_id in scenario.agents:
@@ -71,29 +93,21 @@ async def _simulate(seed: int, loop: SimulatedLoop, parts: Parts | None) -> Resu
     await world.trouble_for(trouble_s)
     clients.calm = True
     peace_s = loop.time()
-    while (clients.posting or not is_settled(world)) and loop.time() - peace_s < WITHOUT_HELP_S:
-        await asyncio.sleep(5.0)
-    findings = waits_in_vain(world)
+    await _until_settled(world, clients, peace_s + WITHOUT_HELP_S)
+    found = waits_in_vain(world)
     for pool in scenario.pools:
         helper = make_helper(pool)
         await clients.put_agent(helper)
         clients.start(AgentAtHome(clients, helper.agent_id).work())
-    while (clients.posting or not is_settled(world)) and loop.time() - peace_s < PEACE_MAX_S:
-        await asyncio.sleep(5.0)
+    await _until_settled(world, clients, peace_s + PEACE_MAX_S)
     await asyncio.sleep(5.0)
     world.note("auditor", "looks", peace_s=round(loop.time() - peace_s, 1))
-    findings += [*world.findings, *audit(world, peace_s=peace_s)]
-    await clients.stop()
-    await world.stop()
-    return Result(
-        seed=seed,
-        findings=findings,
-        turns=loop.turns,
-        virtual_s=loop.time(),
-        contacts=len(clients.posted),
-        faults=world.faults.counts,
-        history=world.history,
-    )
+    return [*found, *audit(world, peace_s=peace_s)]
+
+
+async def _until_settled(world: World, clients: Clients, end_s: float) -> None:
+    while (clients.posting or not is_settled(world)) and world.loop.time() < end_s:
+        await asyncio.sleep(5.0)
 
 
 def main() -> int:

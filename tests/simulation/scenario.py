@@ -8,6 +8,8 @@ from agent_presence.domain import Profile
 
 POOLS = ("north", "south", "west")
 SKILLS = ("billing", "spanish", "repair")
+BORROWING = 0.0
+"""How many queues borrow agents."""
 CHANNELS = ("voice", "chat", "email", "sms")
 
 
@@ -77,7 +79,7 @@ def make_policy(random: Random, others: list[str]) -> dict[str, Any]:
         parts["ttl_ms"] = 40_000
     if random.random() < 0.15:
         parts["escalations"] = [{"after_ms": 5_000, "priority": 9}]
-    if others and random.random() < 0.25:
+    if others and random.random() < BORROWING:
         parts["borrow"] = {"lender": random.choice(others), "when": {"longest_wait_over_ms": 4_000}}
     if random.random() < 0.15:
         parts["choice"] = {"method": random.choice(["round_robin", "least_loaded"])}

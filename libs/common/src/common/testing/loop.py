@@ -16,6 +16,8 @@ from common.runtime.clock import Machine
 Result = TypeVar("Result")
 TURN_S = 20e-6
 """Virtual time that one callback takes, so that a busy loop cannot stop the clock."""
+THREAD_S = (0.0005, 0.02, 3.0)
+"""How long work in a thread may take."""
 CLEARING_ROUNDS_MAX = 200
 """Turns that a crashed process may take to end; one that does not end by then never would."""
 
@@ -150,6 +152,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         handle = ready[place]
         del ready[place]
         return handle
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
+        """There are no threads: the work is done after some time, drawn from the seed, in one piece."""
+        del executor
+        done: asyncio.Future[Any] = self.create_future()
+        self.call_later(self._random.choice(THREAD_S), self._do, done, func, args)
+        return done
+
+    @staticmethod
+    def _do(done: "asyncio.Future[Any]", func: Any, args: Any) -> None:
+        if not done.done():
+            done.set_result(func(*args))
 
     def _process_events(self, event_list: Any) -> None:
         """No file is ever watched."""

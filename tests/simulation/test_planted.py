@@ -1,0 +1,210 @@
+"""The simulation must be able to find something: each broken part below breaks one promise, and is found out."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent_presence.domain import Command, Kept
+from agent_presence.inboxes import Inboxes
+from agent_presence.testing import CommandRow, MemorySessions
+from common.contracts import agents
+from common.runtime.bus import Incoming
+from common.runtime.failures import Retryable
+from common.runtime.outbox import OutboxRow
+from common.testing.faults import through
+from intake.domain import NewContact, Receipt, Refused
+from intake.testing import MemoryContacts
+from router.core import inputs, outputs
+from router.ports import Batch, LogLine, Reign
+from router.shard import Shard
+from router.testing import MemoryLedger, commit_batch
+from tests.simulation.run import simulate
+from tests.simulation.services import Parts
+
+
+class ForgetsTheOutbox(MemoryContacts):
+    """I1: some contacts are promised, and nothing says so to anybody."""
+
+    async def accept(self, given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[Receipt | Refused]:
+        answers = await super().accept(given)
+        for contact, receipt, *_ in given:
+            if contact.idempotency_key.endswith("3"):
+                self._tables.contacts.pop(receipt.contact_id, None)
+                self._tables.outbox.rows = {
+                    name: row for name, row in self._tables.outbox.rows.items() if row[0].key != receipt.contact_id
+                }
+        return answers
+
+
+class ForgetsKeys(MemoryContacts):
+    """I5: a repeated POST is a new contact."""
+
+    async def accept(self, given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[Receipt | Refused]:
+        self._tables.keys.clear()
+        return await super().accept(given)
+
+
+class AnyLedger:
+    """A ledger with some of it broken."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+
+class NoFence(AnyLedger):
+    """I4: commits of a reign that is over count too; neither its session, nor epoch and sequence are looked at."""
+
+    async def commit(self, reign: Reign, batch: Batch) -> None:
+        tables = self._ledger._tables
+        async with through(self._ledger._session.line, "commit"):
+            lease = tables.leases[reign.shard]
+            before, lease.epoch, lease.last_seq = (lease.epoch, lease.last_seq), reign.epoch, reign.last_seq
+            try:
+                commit_batch(tables, reign, batch)
+            finally:
+                lease.epoch, lease.last_seq = max(before[0], lease.epoch), max(before[1], lease.last_seq)
+        reign.last_seq += len(batch.log)
+
+
+class UnknownMeansDone(AnyLedger):
+    """I7: a commit without an answer is taken for one that was done."""
+
+    async def commit(self, reign: Reign, batch: Batch) -> None:
+        try:
+            await self._ledger.commit(reign, batch)
+        except Retryable:
+            reign.last_seq += len(batch.log)
+
+
+class SkipsLines(AnyLedger):
+    """I7: a new reign does not publish what the one before had committed and not published."""
+
+    async def unpublished(self, reign: Reign, *, after_seq: int, lines_max: int) -> list[LogLine]:
+        lines = await self._ledger.unpublished(reign, after_seq=after_seq, lines_max=lines_max)
+        return lines[1:]
+
+
+class PublishesFirst(Shard):
+    """I6: decisions are published before they are committed."""
+
+    async def _commit(self, decided: Any, records: Sequence[Incoming]) -> None:
+        ledger = self._ledger
+        self._ledger = _Early(ledger, self)  # type: ignore[assignment]
+        try:
+            await super()._commit(decided, records)
+        finally:
+            self._ledger = ledger
+
+
+class _Early:
+    def __init__(self, ledger: Any, shard: Shard) -> None:
+        self._inner, self._shard = ledger, shard
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def commit(self, reign: Reign, batch: Batch) -> None:
+        await self._shard._publisher.publish([self._shard._record(line) for line in batch.log])
+        await self._inner.commit(reign, batch)
+
+
+class IgnoresUnits(Shard):
+    """I3: agents are told to the core with more capacity than they have."""
+
+    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+        told = await super()._inputs(records)
+        return [_roomier(one) if isinstance(one, inputs.AgentSeen) else one for one in told]
+
+
+def _roomier(seen: inputs.AgentSeen) -> inputs.AgentSeen:
+    values = {name: getattr(seen, name) for name in seen.__struct_fields__}
+    return inputs.AgentSeen(**{**values, "units": seen.units + 6})
+
+
+class AnybodyMayAnswer(Shard):
+    """I8: whoever asks is taken for the agent who was asked."""
+
+    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+        told = await super()._inputs(records)
+        return [self._as_holder(one) if isinstance(one, inputs.AgentAsked) else one for one in told]
+
+    def _as_holder(self, asked: inputs.AgentAsked) -> inputs.AgentAsked:
+        contact = self._state.contacts.get(asked.contact_id)
+        if contact is None or not contact.agent_id or contact.agent_id not in self._state.agents:
+            return asked
+        values = {name: getattr(asked, name) for name in asked.__struct_fields__}
+        session_no = self._state.agents[contact.agent_id].session_no
+        changed = {"agent_id": contact.agent_id, "attempt": contact.attempt, "session_no": session_no}
+        return inputs.AgentAsked(**{**values, **changed})
+
+
+class OffersToWhoIsGone(Shard):
+    """I9: a session that ended is not heard of."""
+
+    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+        kept = [one for one in records if not isinstance(one.fact, agents.SessionEnded | agents.PresenceChanged)]
+        return await super()._inputs(kept)
+
+
+class NeverWakes(Inboxes):
+    """I9: a desktop that polls is not told that its inbox changed."""
+
+    def changed(self, agent_id: str) -> Any:
+        return asyncio.Event()
+
+
+class AnswersDone(MemorySessions):
+    """I8: a command that is repeated is told that it was done."""
+
+    async def keep(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None, OutboxRow]]:
+        kept = await super().keep(commands)
+        for command in commands:
+            row: CommandRow | None = self._tables.commands.get((command.agent_id, command.command_id))
+            if row is not None:
+                row.outcome = "done"
+        return [(what, "done" if what is Kept.REPEATED else outcome, row) for what, outcome, row in kept]
+
+
+class AcceptsTwice(Shard):
+    """I2: a contact is given away a second time."""
+
+    async def _decide(self, records: Sequence[Incoming]) -> Any:
+        decided = await super()._decide(records)
+        return [*decided, *(one for one in decided if isinstance(one[0], outputs.Accepted))]
+
+
+PLANTED: list[tuple[str, Parts, int]] = [
+    ("I1", Parts(contacts=ForgetsTheOutbox), 1),
+    ("I2", Parts(shard=AcceptsTwice), 1),
+    ("I3", Parts(shard=IgnoresUnits), 1),
+    ("I4", Parts(ledger=NoFence), 1),
+    ("I5", Parts(contacts=ForgetsKeys), 1),
+    ("I6", Parts(shard=PublishesFirst), 1),
+    ("I6", Parts(ledger=UnknownMeansDone), 1),
+    ("facts are missing", Parts(ledger=SkipsLines), 1),
+    ("I8", Parts(shard=AnybodyMayAnswer), 1),
+    ("I8", Parts(sessions=AnswersDone), 4),
+    ("I9", Parts(shard=OffersToWhoIsGone), 2),
+    ("I9", Parts(inboxes=NeverWakes), 2),
+]
+"""What is found, what breaks, and the seed in which it showed first."""
+SEEDS_MAX = 6
+"""Seeds tried from that one on: the worlds of seeds change with the code."""
+
+
+def _names(parts: Parts) -> str:
+    broken = [getattr(parts, name) for name in Parts.__dataclass_fields__]
+    return next(str(one.__name__) for one in broken if one.__module__ == __name__)
+
+
+@pytest.mark.parametrize(("finding", "parts", "first"), PLANTED, ids=[_names(parts) for _, parts, _ in PLANTED])
+def test_a_planted_bug_is_found(finding: str, parts: Parts, first: int) -> None:
+    tried = (simulate(seed, replace(parts)).findings for seed in range(first, first + SEEDS_MAX))
+
+    assert any(finding in text for found in tried for text in found)
