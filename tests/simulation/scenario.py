@@ -8,7 +8,7 @@ from agent_presence.domain import Profile
 
 POOLS = ("north", "south", "west")
 SKILLS = ("billing", "spanish", "repair")
-BORROWING = 0.0
+BORROWING = 0.25
 """How many queues borrow agents."""
 CHANNELS = ("voice", "chat", "email", "sms")
 
