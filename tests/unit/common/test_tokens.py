@@ -131,6 +131,17 @@ def test_a_key_that_left_the_file_ends_its_tokens_new_and_remembered(desk: Desk)
     assert desk.reason(ours) == ""
 
 
+def test_a_key_that_came_counts_at_once_and_ends_nothing(desk: Desk) -> None:
+    ours = desk.token()
+    assert desk.reason(ours) == ""
+    second = Ed25519PrivateKey.generate()
+
+    desk.write([jwk(desk.key, "ours"), jwk(second, "second")])
+
+    assert desk.reason(desk.token(key=second, kid="second")) == ""
+    assert desk.reason(ours) == ""
+
+
 def test_another_key_under_the_same_id_ends_the_tokens_of_the_first(desk: Desk) -> None:
     seen = desk.token()
     assert desk.reason(seen) == ""

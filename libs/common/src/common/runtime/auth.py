@@ -5,7 +5,7 @@ required. Our clock decides about times, with `LEEWAY_S` of forgiveness for the 
 """
 
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jwt
 import msgspec
@@ -63,24 +63,29 @@ class TokenVerifier:
         """The caller, or why the token is refused. Raises `Retryable` while there are no keys to judge by."""
         if len(token) > TOKEN_BYTES_MAX:
             return Refused("malformed")
-        keys = self.keys.current()
-        if self._verified_with != self.keys.version:  # what was verified with a key that is gone is forgotten
-            self._verified.clear()
-            self._verified_with = self.keys.version
+        self.keys.current()
+        self._forget_if_keys_changed()
         known = self._verified.get(token)
         if known is not None:
             return known if now_s < known.expires_at_s else Refused("expired")
-        found = self._decode(token, keys, now_s)
+        found = self._decode(token, now_s)
+        self._forget_if_keys_changed()
         if isinstance(found, Principal):
             if len(self._verified) >= REMEMBERED_MAX:
                 self._verified.clear()
             self._verified[token] = found
         return found
 
-    def _decode(self, token: str, keys: dict[str, Any], now_s: int) -> Principal | Refused:
+    def _forget_if_keys_changed(self) -> None:
+        """What was verified with a key that is gone is forgotten."""
+        if self._verified_with != self.keys.version:
+            self._verified.clear()
+            self._verified_with = self.keys.version
+
+    def _decode(self, token: str, now_s: int) -> Principal | Refused:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-            key = keys.get(kid) if isinstance(kid, str) else None
+            key = self.keys.find(kid) if isinstance(kid, str) else None
             if key is None:
                 return Refused("unknown_key")
             payload = jwt.decode(

@@ -16,8 +16,7 @@ from common.runtime.failures import Retryable
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 2.0
-"""How old our view of the file may be: a key that left it, or came, counts after that. Whatever tokens say, the file is
-read no oftener."""
+"""How old our view of the file may be: a key that left it counts no longer after that."""
 KEPT_MAX_S = 60.0
 """How long the last good keys count while the file cannot be read; then no token can be judged and we are not ready."""
 FILE_BYTES_MAX = 262_144
@@ -38,6 +37,7 @@ class KeySet:
         self._keys: dict[str, Any] = {}
         self._content: bytes | None = None
         self._looked_at_s: float | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._good_at_s: float | None = None
         self._why = ""
 
@@ -45,11 +45,19 @@ class KeySet:
         """The keys by their ids. Raises `Retryable` when the file has been unreadable for too long."""
         now_s = monotonic_s()
         if self._looked_at_s is None or now_s - self._looked_at_s >= LOOK_EVERY_S:
-            self._looked_at_s = now_s
             self._look(now_s)
         if self._good_at_s is None or now_s - self._good_at_s > KEPT_MAX_S:
             raise Retryable(f"no keys to judge tokens by: {self._why}")
         return self._keys
+
+    def find(self, kid: str) -> Any | None:
+        """The key of that id. One that came a moment ago counts at once: for an unknown id the file is looked at anew, but
+        only if its stamp differs from the last look's, so no request makes us read what we have read."""
+        keys = self.current()
+        if kid not in keys and self._stamp_now() != self._stamp:
+            self._look(monotonic_s())
+            keys = self.current()
+        return keys.get(kid)
 
     def trouble(self) -> str:
         """Why tokens cannot be judged; empty when they can. Readiness asks, so the file is looked at without requests, too."""
@@ -58,7 +66,15 @@ class KeySet:
         except Retryable as why:
             return str(why)
 
+    def _stamp_now(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
     def _look(self, now_s: float) -> None:
+        self._looked_at_s, self._stamp = now_s, self._stamp_now()
         try:
             content = _content_of(self._path)
             if content != self._content:
