@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-compose test-compiled bench bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-compose test-compiled bench bench-takeover bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
@@ -97,6 +97,9 @@ test-compose: $(INSTALLED) ## the platform in containers: start, faults, restart
 
 bench: $(INSTALLED) ## latency, throughput and takeover, as ratios measured in one run
 	@$(BIN)/porchlight bench all
+
+bench-takeover: $(INSTALLED) ## a shard with 20,000 waiting contacts of different needs is taken over: seconds, and the longest stop of the loop
+	@PORCHLIGHT_TAKEOVER_WAITING=20000 $(BIN)/pytest -q -s tests/integration/router/test_takeover.py
 
 bench-core: $(INSTALLED) ## the routing core alone: decisions a second beside a floor, growth, rebuild, memory, simulator
 	@$(BIN)/porchlight bench-core

@@ -1,5 +1,6 @@
 """Scorers of an installation, and how estimates are held against what came true."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from common.contracts.policies import Choice, Home
 from router import metrics
 from router.core import inputs, outputs
 from router.forecasts import Forecasts
-from router.scoring import Question, ask_scorer, load, question
+from router.scoring import Asking, Question, ask_scorer, load, question
 from tests.support.builders import arrived, queue, seen
 from tests.support.table import Table
 
@@ -94,3 +95,53 @@ def test_an_estimate_is_told_again_for_five_seconds_and_then_made_anew() -> None
     table.tick(5_000)
     assert forecasts.of(table.state, "c1") is not first
     assert forecasts.of(table.state, "unknown") is None
+
+
+def test_a_scorer_that_is_never_in_time_delays_each_contact_by_its_budget_and_no_other() -> None:
+    table = Table(queue(choice=Choice(method="scorer", scorer="slow", budget_ms=100)))
+    table.tell(*(seen(f"a{number:02d}") for number in range(40)), at_ms=0)
+    offered_at: dict[str, int] = {}
+    for number in range(30):
+        table.tell(arrived(f"c{number:02d}"), at_ms=1_000 + number * 60)  # always one more before the one before is due
+        table.state.to_score.clear()
+        offered_at |= {contact: table.now_ms for contact, _ in table.offers()}
+        table.tick(1_000 + number * 60 + 40)
+        offered_at |= {contact: table.now_ms for contact, _ in table.offers()}
+
+    late = {name: at_ms - (1_000 + int(name[1:]) * 60) for name, at_ms in offered_at.items()}
+    assert len(late) >= 28 and all(100 <= ms <= 140 for ms in late.values())
+
+
+def test_who_waits_for_scores_is_passed_over_and_not_waited_for() -> None:
+    scored = queue(choice=Choice(method="scorer", scorer="slow", budget_ms=100))
+    table = Table(scored)
+    table.tell(seen("ann", presence="break"), arrived("old"), at_ms=0)
+    table.tick(200)
+    table.tell(arrived("urgent", priority=9), at_ms=300)
+
+    table.tell(seen("ann", seq=2), at_ms=310)
+
+    assert table.offers() == [("old", "ann")]
+
+
+async def test_questions_run_beside_each_other_and_their_answers_are_fetched_when_they_are_there() -> None:
+    table, asking = table_of("best"), Asking({"best": best, "late": late})
+    table.tell(arrived("c2"))
+    asking.begin(table.state)
+
+    assert len(asking.tasks) == 2 and not table.state.to_score and asking.answers() == []
+    await asyncio.wait(asking.tasks)
+    assert [given.contact_id for given in asking.answers()] == ["c1", "c2"] and asking.answers() == []
+    asking.stop()
+
+
+async def test_of_too_many_questions_the_last_ones_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.scoring.ASKED_MAX", 1)
+    table, asking = table_of("best"), Asking({"best": best})
+    table.tell(arrived("c2"))
+    before = metrics.scorer_late._value.get()
+
+    asking.begin(table.state)
+
+    assert len(asking.tasks) == 1 and metrics.scorer_late._value.get() == before + 1
+    asking.stop()
