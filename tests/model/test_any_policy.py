@@ -6,6 +6,7 @@ The onlooker here judges with the rows that PostgreSQL would have: it follows ou
 import hashlib
 import random
 from collections import defaultdict
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -281,6 +282,9 @@ def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
         twin.to_score.clear()
         if number == 90:
             twin = rebuilt(state)
+            state.dirty_queues.update(twin.dirty_queues)  # a rebuilt state looks at every queue with rules
+            for one_of_them in (state, twin):
+                one_of_them.judged_ms.clear()
             said = step(state, inputs.Ticked(), player.now_ms)
             again = step(twin, inputs.Ticked(), player.now_ms)
             assert decisions(again) == decisions(said), "a rebuilt state decided otherwise"
@@ -308,7 +312,12 @@ def rebuilt(state: State) -> State:
         now_ms=state.now_ms,
     )
     check(again)
-    again.handle_ms, again.closed = dict(state.handle_ms), set(state.closed)
+    again.closed, again.handlings, again.lessons = set(state.closed), deepcopy(state.handlings), deepcopy(state.lessons)
+    again.told, again.tell_next_ms = dict(state.told), dict(state.tell_next_ms)
+    for due_ms, kind, name in state.timers:
+        if kind == "queue" and name in state.to_judge:
+            again.to_judge[name] = None
+            set_timer(again, due_ms, kind, name)
     again.borrowing, again.arrivals = set(state.borrowing), {pool: list(at) for pool, at in state.arrivals.items()}
     for key, group in state.groups.items():
         if key in again.groups:

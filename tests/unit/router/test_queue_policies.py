@@ -414,4 +414,4 @@ class TestEstimates:
         table.tell(seen(), arrived(), asked("accept"), at_ms=0)
         table.tell(asked("complete"), at_ms=42_000)
 
-        assert table.state.handle_ms == {"billing": 42_000}
+        assert table.state.handlings["billing", "voice"].mean_ms == 42_000

@@ -15,14 +15,16 @@ from router.core.values import ContactState, Queue
 
 POOL = "simulated"
 ARRIVE, GIVE_UP, ANSWER, FINISH, PRESENCE, OUTAGE, RETRY = range(7)
+Listener = Callable[[State, inputs.Input, list[outputs.Output]], None]
+"""Hears what was told and decided, and may look at the state."""
 EVENTS_MAX = 500_000_000
 """A replication that needs more events than this is stopped with an error."""
 
 
 class World:
-    """Made for one replication; `run` plays it and returns what was counted."""
+    """Made for one replication; `run` plays it and returns what was counted. `listener` hears every step."""
 
-    def __init__(self, scenario: Scenario, replication: int) -> None:
+    def __init__(self, scenario: Scenario, replication: int, *, listener: Listener | None = None) -> None:
         self._scenario = scenario
         self._seed = (scenario.seed, replication)
         self._ticks = scenario.ticks
@@ -57,6 +59,7 @@ class World:
         self._lots = generator(*self._seed, 700)
         self._left = scenario.contacts or 0
         self._is_measuring = scenario.warm_up == 0
+        self._listener = listener
 
     def run(self) -> Tally:
         """Play until the end."""
@@ -284,7 +287,10 @@ class World:
     def _tell(self, told: inputs.Input) -> None:
         state = self._state
         hear = self._hear
-        for output in decide(state, told, self._now):
+        decided = decide(state, told, self._now)
+        if self._listener is not None:
+            self._listener(state, told, decided)
+        for output in decided:
             heard = hear.get(type(output))
             if heard is not None:
                 heard(output)

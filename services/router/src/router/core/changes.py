@@ -6,15 +6,13 @@ from common.contracts.policies import ANYBODY
 from router.core import outputs
 from router.core.binding import bind_to_queue, follow_queue
 from router.core.bursts import hold_bursts
+from router.core.estimates import learn_handling
 from router.core.outputs import AttemptDecision, ContactDecision, Output
 from router.core.staff import able_profiles, place_agent
 from router.core.state import State, remember_ended
 from router.core.transitions import TRANSITIONS
 from router.core.values import ENDED, Agent, Contact, ContactState, Offer
 from router.core.waiting import moments, put_waiting, take_waiting, wake_at
-
-HANDLE_MEMORY = 16
-"""One conversation moves the mean handle time of its queue by this part of the difference."""
 
 
 def move(
@@ -86,7 +84,6 @@ def finish_conversation(state: State, contact: Contact, decided: list[Output], *
     assert holding is not None, contact
     queue = state.queues[contact.queue_id]
     contact.complete_command = command_id
-    learn_handle_time(state, contact)
     if queue.wrap_up_ms == 0 or contact.state is ContactState.PAUSED:
         complete(state, contact, decided, actor=actor, reason="completed", command_id=command_id)
         return
@@ -105,6 +102,7 @@ def complete(
     """The end of the contact with the agent that held it."""
     holding = contact.holding
     assert holding is not None, contact
+    learn_handling(state, contact)
     done = outputs.Completed(
         contact_id=contact.contact_id,
         queue_id=contact.queue_id,
@@ -175,6 +173,8 @@ def set_routing_state(
     if agent.routing_state == routing_state and not anew:
         return
     agent.routing_state = routing_state
+    for queue_id in state.watched:
+        state.dirty_queues[queue_id] = None  # there is more capacity now, or less
     decided.append(
         outputs.AgentRouting(
             agent_id=agent.agent_id,
@@ -202,13 +202,6 @@ def is_sole_able(state: State, contact: Contact, agent_id: str) -> bool:
     left = (able_profiles(state, need, contact.pool) if group is None else group[0].able) & state.staffed
     profile = state.profile_of[agent_id]
     return left == 1 << profile.no and profile.staffed == 1
-
-
-def learn_handle_time(state: State, contact: Contact) -> None:
-    """Conversations tell how long the next ones of the queue will take."""
-    took_ms = state.now_ms - contact.answered_at_ms
-    known = state.handle_ms.get(contact.queue_id)
-    state.handle_ms[contact.queue_id] = took_ms if known is None else known + (took_ms - known) // HANDLE_MEMORY
 
 
 def whose(contact: Contact) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from router.core.changes import (
     whose,
 )
 from router.core.choice import choose
+from router.core.estimates import foresee, learn_wait
 from router.core.needs import both, skills_need
 from router.core.outputs import Output
 from router.core.room import allot, spend_token, units_of
@@ -78,6 +79,7 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
         )
         return
     decided.append(_queued(contact))
+    foresee(state, contact, queue)
     if queue.queue_id in state.calm and not contact.named_agent and state.newcomer is None:
         state.newcomer = contact  # it may never have to wait: see `everyday`
     else:
@@ -235,6 +237,8 @@ def accept(state: State, contact: Contact, taken: Offer, command_id: str, decide
     contact.accept_command = command_id
     contact.complete_command = ""
     contact.answered_at_ms = state.now_ms
+    if state.told:
+        learn_wait(state, contact)
     agent = state.agents[taken.agent_id]
     agent.strikes = 0
     watch_ms = state.queues[contact.queue_id].policy.offers.first_response_ms

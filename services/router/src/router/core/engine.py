@@ -95,6 +95,9 @@ def _ring(state: State, decided: list[Output]) -> None:
             if agent is not None:
                 touch_agent(state, agent)
         else:
+            if name in state.to_judge:
+                del state.to_judge[name]
+                state.dirty_queues[name] = None
             for contact, chosen in release_bursts(state):
                 if may_have(state, contact, chosen):
                     offer(state, contact, chosen, decided)

@@ -50,6 +50,7 @@ def checking(state: State) -> Iterator[None]:
         inside = waiting_in.get(group.no, 0)
         assert group.waiting == inside, f"{group.key} counts {group.waiting}, {inside} wait"
         assert state.waiting >> group.no & 1 == (inside > 0), f"{group.key} is not marked"
+        assert sum(group.levels.values()) == inside, f"{group.key} counts {group.levels} by level, {inside} wait"
         done += 1
         if done % SLICE == 0:
             yield
@@ -58,6 +59,9 @@ def checking(state: State) -> Iterator[None]:
         if one.presence != "offline":
             number = state.profile_of[one.agent_id].no
             staffed[number] = staffed.get(number, 0) + 1
+            counted = state.counted.get(one.agent_id)
+            assert counted is not None and counted[0].no == number, f"{one.agent_id} is counted elsewhere"
+            assert counted[1][1:3] == (one.routing_state == "ready", one.units), f"{one.agent_id} is counted wrongly"
     for profile in state.profiles.values():
         assert profile.staffed == staffed.get(profile.no, 0), f"{profile.traits} counts {profile.staffed}"
         assert state.staffed >> profile.no & 1 == (profile.staffed > 0), f"{profile.traits} is not marked"

@@ -8,10 +8,10 @@ from router.core.binding import bind_to_queue
 from router.core.changes import move, move_to, whose
 from router.core.choice import KEPT_IN
 from router.core.contacts import call_back
-from router.core.estimates import estimate
+from router.core.estimates import estimate, estimate_newest
 from router.core.outputs import Output
 from router.core.staff import able_profiles, place_everybody
-from router.core.state import IDLE, State
+from router.core.state import IDLE, State, set_timer
 from router.core.steps import members
 from router.core.values import Contact, ContactState, Queue
 from router.core.waiting import (
@@ -27,6 +27,10 @@ from router.core.waiting import (
 
 MOVES_MAX = 16
 """A contact that overflowed so often stays where it is."""
+JUDGE_EVERY_MS = 1_000
+"""Estimated waits of a queue are held against its rules at most so often, besides those of newcomers, who are judged as they come."""
+GROUPS_JUDGED_MAX = 20
+"""In a queue whose contacts have more different needs, estimates of those needs that most ask for are judged anew."""
 QUEUE_FULL = "queue_full"
 
 
@@ -126,14 +130,10 @@ def check_queues(state: State, decided: list[Output]) -> None:
     for contact_id in entered:
         contact = state.contacts.get(contact_id)
         if contact is not None and contact.state is ContactState.QUEUED:
-            _overflow(state, contact, decided, entering=True)
+            _overflow(state, contact, decided)
     dirty, state.dirty_queues = state.dirty_queues, {}
     for queue_id in sorted(dirty):
-        queue = state.queues[queue_id]
-        if any(_is_standing(rule.when) for rule in queue.policy.overflow):
-            for contact in newest_first(state, queue_id):
-                if contact.state is ContactState.QUEUED and contact.queue_id == queue_id:
-                    _overflow(state, contact, decided, entering=False)
+        _judge_standing(state, state.queues[queue_id], decided)
     check_borrowing(state, dirty)
 
 
@@ -145,10 +145,78 @@ def check_borrowing(state: State, dirty: dict[str, None]) -> None:
             _borrow(state, state.queues[queue_id])
 
 
-def newest_first(state: State, queue_id: str) -> list[Contact]:
-    """The contacts that wait in the queue."""
-    waiting = [one for group in state.groups.values() if group.queue_id == queue_id for one in members(state, group)]
-    return sorted(waiting, key=lambda one: (-one.queued_at_ms, one.contact_id))
+def _judge_standing(state: State, queue: Queue, decided: list[Output]) -> None:
+    """Let whoever waits in the queue overflow by rules that are judged on every change, the newest first.
+
+    Nobody is looked at while what a rule says of the whole queue does not hold. Estimated waits grow with the place in a group:
+    they are looked at from the newest on, as far as the first one that is short enough, and at most every `JUDGE_EVERY_MS`.
+    """
+    rules = [rule for rule in queue.policy.overflow if _is_standing(rule.when) and _may_hold(state, rule.when, queue)]
+    estimated = [rule for rule in rules if rule.when.estimated_wait_over_ms is not None]
+    judged = _long_groups(state, queue, estimated) if estimated and _may_judge(state, queue.queue_id) else set()
+    if not judged and len(estimated) == len(rules):
+        return
+    short: dict[tuple[int, int], int] = {}
+    for contact, group_no, place in _newest_first(state, queue.queue_id):
+        if contact.state is not ContactState.QUEUED or contact.queue_id != queue.queue_id or contact.moves >= MOVES_MAX:
+            continue
+        for number, rule in enumerate(rules):
+            bound_ms = rule.when.estimated_wait_over_ms
+            if bound_ms is not None and (group_no not in judged or place <= short.get((group_no, number), -1)):
+                continue
+            if not (_concerns(rule, contact) and _holds_now(state, rule.when, contact)):
+                continue
+            if bound_ms is not None and not _is_long(estimate(state, contact, place).p50_ms, bound_ms):
+                short[group_no, number] = place
+                continue
+            _act(state, contact, rule, decided)
+            break
+
+
+def _newest_first(state: State, queue_id: str) -> list[tuple[Contact, int, int]]:
+    """The contacts that wait in the queue, each with its group's number and its place there."""
+    waiting = [
+        (one, group.no, place)
+        for group in state.groups.values()
+        if group.queue_id == queue_id and group.waiting
+        for place, one in enumerate(members(state, group))
+    ]
+    return sorted(waiting, key=lambda each: (-each[0].queued_at_ms, -each[2], each[0].contact_id))
+
+
+def _may_judge(state: State, queue_id: str) -> bool:
+    """Whether estimates of the queue may be judged anew; if it is too early, they are when it is time."""
+    due_ms = state.judged_ms.get(queue_id, state.now_ms - JUDGE_EVERY_MS) + JUDGE_EVERY_MS
+    if state.now_ms >= due_ms:
+        state.judged_ms[queue_id] = state.now_ms
+        return True
+    if queue_id not in state.to_judge:
+        state.to_judge[queue_id] = None
+        set_timer(state, due_ms, "queue", queue_id)
+    return False
+
+
+def _long_groups(state: State, queue: Queue, rules: list[Overflow]) -> set[int]:
+    """The groups of the queue whose last contact waits too long for one of the rules, among those in which most wait."""
+    groups = [group for group in state.groups.values() if group.queue_id == queue.queue_id and group.waiting]
+    if len(groups) > GROUPS_JUDGED_MAX:
+        groups = sorted(groups, key=lambda one: (-one.waiting, one.no))[:GROUPS_JUDGED_MAX]
+    found: set[int] = set()
+    for group in groups:
+        wait_ms = estimate_newest(state, group).p50_ms
+        if any(_is_long(wait_ms, rule.when.estimated_wait_over_ms or 0) for rule in rules):
+            found.add(group.no)
+    return found
+
+
+def _concerns(rule: Overflow, contact: Contact) -> bool:
+    """Who was served, or promised a call, is not turned away."""
+    return contact.is_newcomer or not (rule.message or rule.when.closed)
+
+
+def _is_long(wait_ms: int | None, bound_ms: int) -> bool:
+    """Whether an estimate is over the bound; that of a contact whom nobody could serve is."""
+    return wait_ms is None or wait_ms > bound_ms
 
 
 def _is_standing(when: Condition) -> bool:
@@ -156,19 +224,21 @@ def _is_standing(when: Condition) -> bool:
     return when.length_over is None and when.longest_wait_over_ms is None and not when.all_busy
 
 
-def _overflow(state: State, contact: Contact, decided: list[Output], *, entering: bool) -> None:
+def _overflow(state: State, contact: Contact, decided: list[Output]) -> None:
+    """The contact came to its queue: the first rule that holds sends it on."""
     queue = state.queues[contact.queue_id]
     newcomer = contact.is_newcomer
-    entering = entering and newcomer
     if contact.moves < MOVES_MAX:
         for rule in queue.policy.overflow:
-            if not newcomer and (rule.message or rule.when.closed):
-                continue  # who was served, or promised a call, is not turned away
-            if (entering or _is_standing(rule.when)) and holds(state, rule.when, queue, contact):
+            if (
+                (newcomer or _is_standing(rule.when))
+                and _concerns(rule, contact)
+                and holds(state, rule.when, queue, contact)
+            ):
                 _act(state, contact, rule, decided)
                 return
     most = queue.policy.length_max
-    if entering and most is not None and state.waiting_in[queue.queue_id] > most:
+    if newcomer and most is not None and state.waiting_in[queue.queue_id] > most:
         _act(state, contact, Overflow(when=Condition(), message=QUEUE_FULL), decided)
 
 
@@ -177,6 +247,25 @@ def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) 
 
     Of a contact that came and still waits all are busy; without one, `waited_over_ms` speaks of who has waited longest.
     """
+    if not _may_hold(state, when, queue):
+        return False
+    if contact is not None and not _holds_now(state, when, contact):
+        return False
+    if contact is None:
+        if when.all_busy and _has_room(state, queue):
+            return False
+        if when.waited_over_ms is not None and longest_wait_ms(state, queue.queue_id) <= when.waited_over_ms:
+            return False
+    bound_ms = when.estimated_wait_over_ms
+    if bound_ms is None:
+        return True
+    if contact is not None:
+        return _is_long(estimate(state, contact).p50_ms, bound_ms)
+    return bool(_long_groups(state, queue, [Overflow(when=when)]))
+
+
+def _may_hold(state: State, when: Condition, queue: Queue) -> bool:
+    """Whether what the condition says of the whole queue holds."""
     queue_id = queue.queue_id
     if when.closed and queue_id not in state.closed:
         return False
@@ -184,24 +273,12 @@ def holds(state: State, when: Condition, queue: Queue, contact: Contact | None) 
         return False
     if when.length_over is not None and state.waiting_in.get(queue_id, 0) <= when.length_over:
         return False
-    if when.longest_wait_over_ms is not None and longest_wait_ms(state, queue_id) <= when.longest_wait_over_ms:
-        return False
-    if when.all_busy and contact is None and _has_room(state, queue):
-        return False
-    if when.waited_over_ms is not None:
-        waited_ms = longest_wait_ms(state, queue_id) if contact is None else state.now_ms - contact.queued_at_ms
-        if waited_ms <= when.waited_over_ms:
-            return False
-    if when.estimated_wait_over_ms is not None:
-        if contact is None:
-            waiting = newest_first(state, queue_id)
-            contact = waiting[0] if waiting else None
-        if contact is None:
-            return False
-        wait_ms = estimate(state, contact).p50_ms
-        if wait_ms is not None and wait_ms <= when.estimated_wait_over_ms:
-            return False
-    return True
+    return when.longest_wait_over_ms is None or longest_wait_ms(state, queue_id) > when.longest_wait_over_ms
+
+
+def _holds_now(state: State, when: Condition, contact: Contact) -> bool:
+    """Whether what it says of the contact's wait until now holds."""
+    return when.waited_over_ms is None or state.now_ms - contact.queued_at_ms > when.waited_over_ms
 
 
 def _has_room(state: State, queue: Queue) -> bool:

@@ -4,6 +4,7 @@ from heapq import heapify, heappop, heappush
 
 from common.contracts.policies import Need
 from router.core import outputs
+from router.core.crews import count_agent, uncount_agent
 from router.core.needs import Traits, is_met, named_agents
 from router.core.room import HOURS_REASONS, lapses_ms, obstacle, refilled_ms
 from router.core.state import HEAP_SLACK, Group, Profile, State, free_number, set_timer
@@ -34,6 +35,7 @@ def settle(state: State, agent: Agent) -> None:
     if before is not profile:
         if before is not None:
             before.members -= 1
+            uncount_agent(state, agent.agent_id)
         profile.members += 1
         state.profile_of[agent.agent_id] = profile
 
@@ -49,6 +51,7 @@ def count_staffed(state: State, profile: Profile, change: int) -> None:
 
 def place_agent(state: State, agent: Agent) -> None:
     """Let contacts find the agent if offers may be made to it, and hide it if not."""
+    count_agent(state, agent)
     room = room_of(state, agent) if agent.routing_state == "ready" else 0
     before = state.slots.get(agent.agent_id)
     if room == 0:

@@ -8,6 +8,7 @@ while it still tells the truth, so a change never searches.
 from dataclasses import dataclass, field
 from heapq import heappush
 from itertools import islice
+from typing import NamedTuple
 
 from common.contracts.policies import Need
 from router.core.needs import Traits
@@ -34,7 +35,9 @@ IDLE, TURN, LOAD = 0, 1, 2
 
 @dataclass(slots=True)
 class Group:
-    """Waiting contacts that ask for the same. `able`: profiles that meet the need; `rate`: growth of the score a second."""
+    """Waiting contacts that ask for the same. `able`: profiles that meet the need; `rate`: growth of the score a second;
+    `levels`: how many wait at each level of the order.
+    """
 
     no: int
     key: GroupKey
@@ -45,6 +48,7 @@ class Group:
     waiting: int = 0
     held_until_ms: int | None = None
     ranks: dict[int, int] = field(default_factory=dict)
+    levels: dict[int, int] = field(default_factory=dict)
 
     @property
     def queue_id(self) -> str:
@@ -65,6 +69,40 @@ class Profile:
     staffed: int = 0
     heaps: dict[tuple[int, int], list[tuple[int, str, int]]] = field(default_factory=dict)
     placed: dict[int, int] = field(default_factory=dict)
+
+
+CrewClass = tuple[int, bool, int, tuple[tuple[str, int], ...]]
+"""Agents who count alike: (1 where limits are not looked at, whether ready, units, channel limits)."""
+
+
+@dataclass(slots=True)
+class Handling:
+    """What is known of how long contacts of a queue and channel take an agent: a moving mean, and a moving mean of the
+    squared distance from it, over the mean's square.
+    """
+
+    count: int
+    mean_ms: int
+    spread: float = 1.0
+
+
+@dataclass(slots=True)
+class Lesson:
+    """What waits that came true taught about estimates: see `estimates`."""
+
+    count: int = 0
+    shift: float = 0.0
+    spread: float = 1.0
+
+
+class Told(NamedTuple):
+    """What would have been told to a contact when it came; kept until it is answered."""
+
+    queue_id: str
+    channel: str
+    at_ms: int
+    p50_ms: int
+    p90_ms: int
 
 
 Slot = tuple[Profile, int, int, tuple[int, int, int]]
@@ -116,7 +154,14 @@ class State:
     placings: int = 0
     turns: int = 0
 
-    handle_ms: dict[str, int] = field(default_factory=dict)
+    crews: dict[CrewClass, list[int]] = field(default_factory=dict)
+    counted: dict[str, tuple[Profile, CrewClass]] = field(default_factory=dict)
+    handlings: dict[tuple[str, str], Handling] = field(default_factory=dict)
+    lessons: dict[tuple[str, str], Lesson] = field(default_factory=dict)
+    told: dict[str, Told] = field(default_factory=dict)
+    tell_next_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    judged_ms: dict[str, int] = field(default_factory=dict)
+    to_judge: dict[str, None] = field(default_factory=dict)
     arrivals: dict[str, list[int]] = field(default_factory=dict)
     borrowing: set[str] = field(default_factory=set)
     borrowers: list[str] = field(default_factory=list)

@@ -29,6 +29,8 @@ def put_waiting(state: State, contact: Contact) -> None:
     if group.waiting == 0:
         state.waiting |= 1 << group.no
     group.waiting += 1
+    level = entry[0]
+    group.levels[level] = group.levels.get(level, 0) + 1
     state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
     state.place_of[contact.contact_id] = (group, entry)
     state.dirty_groups[group.no] = None
@@ -50,6 +52,7 @@ def put_all_waiting(state: State, contacts: Iterable[Contact]) -> None:
         entry = entry_of(state.queues[contact.queue_id], contact)
         group.heap.append(entry)
         group.waiting += 1
+        group.levels[entry[0]] = group.levels.get(entry[0], 0) + 1
         state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
         state.place_of[contact.contact_id] = (group, entry)
         if contact.queue_id in state.aged:
@@ -118,6 +121,7 @@ def take_all_waiting(state: State, queue_id: str) -> list[Contact]:
             for contact_id in ids:
                 del state.place_of[contact_id]
             group.heap.clear()
+            group.levels.clear()
             group.waiting = 0
             state.waiting &= ~(1 << group.no)
             state.dirty_groups.pop(group.no, None)
@@ -127,9 +131,11 @@ def take_all_waiting(state: State, queue_id: str) -> list[Contact]:
 
 def take_waiting(state: State, contact: Contact) -> None:
     """The contact does not wait any more; its heap entry dies by itself."""
-    group, _ = state.place_of.pop(contact.contact_id)
+    group, entry = state.place_of.pop(contact.contact_id)
     group.waiting -= 1
+    group.levels[entry[0]] -= 1
     if group.waiting == 0:
+        group.levels.clear()
         state.waiting &= ~(1 << group.no)
         state.dirty_groups.pop(group.no, None)
     state.waiting_in[group.queue_id] -= 1
