@@ -56,6 +56,7 @@ def _copy_of(table: Table, name: str) -> Any:
         table.state.agents["template"] = template
     agent = msgspec.structs.replace(next(iter(table.state.agents.values())), agent_id=name)
     table.state.profile_of[name] = table.state.profile_of["ann"]
+    table.state.counted[name] = table.state.counted["ann"]
     table.state.agents.pop("template", None)
     return agent
 

@@ -92,7 +92,7 @@ class Lesson:
 
     count: int = 0
     shift: float = 0.0
-    spread: float = 1.0
+    spread: float = 1.25
 
 
 class Told(NamedTuple):
