@@ -18,16 +18,20 @@ ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 class WaitOut(BaseModel):
     """A contact's place among those that compete for the same agents, and its wait from `as_of_ms` on.
 
-    Without `position` it does not wait; without `p50_ms` nobody who is signed in could serve it.
+    Without `position` it does not wait; without `p50_ms` nobody who is signed in could serve it: then `reason` is `unstaffed`, or
+    `no_capacity` where those who are there could never hold it, and `position` is the place in its queue if nobody is there.
     """
 
     contact_id: str
     state: str
     as_of_ms: int
     position: int | None = None
-    agents: int | None = Field(None, description="Signed-in agents who could serve it.")
+    agents: int | None = Field(
+        None, description="Agents who could serve it: those ready, or if none is, those signed in."
+    )
     p50_ms: int | None = None
     p90_ms: int | None = None
+    reason: str | None = None
 
 
 class NowOut(BaseModel):
