@@ -97,5 +97,15 @@ def test_a_storm_of_mistakes_writes_little(configured: io.StringIO) -> None:
     )
 
 
+def test_a_long_text_is_cut_in_its_middle() -> None:
+    text = "Traceback\n" + "x" * 100_000 + "\nValueError: the end"
+
+    found = ours.shortened(text)
+
+    assert len(found) < TRACEBACK_CHARS_MAX + 100
+    assert found.startswith("Traceback") and found.endswith("ValueError: the end")
+    assert ours.shortened("short") == "short"
+
+
 def _other_deep(levels: int) -> None:
     deep(levels)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import agent_presence.admin_api
 import agent_presence.api
+import intake.admin_api
 import intake.api
 import reporting.api
 import router.api
@@ -28,8 +29,9 @@ def descriptions() -> dict[str, Schema]:
     """The OpenAPI description of each service, as its `/openapi.json` gives it."""
     intake.api.add_routes(
         intake_app := _app("Porchlight intake"),
-        accepting=NOBODY, contacts=NOBODY, keys=NOBODY, verifier=NOBODY, relay=NOBODY, clock=NOBODY,
+        accepting=NOBODY, contacts=NOBODY, keys=NOBODY, rate=NOBODY, verifier=NOBODY, relay=NOBODY, clock=NOBODY,
     )  # fmt: skip
+    intake.admin_api.add_admin_routes(intake_app, keys=NOBODY, verifier=NOBODY, clock=NOBODY)
     router.api.add_routes(
         router_app := _app("Porchlight router"),
         queues=NOBODY, hand_over=NOBODY, verifier=NOBODY, clock=NOBODY, scorers=frozenset(),

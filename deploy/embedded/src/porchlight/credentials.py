@@ -1,8 +1,10 @@
 """Tokens and API keys of an embedded platform: the JWKS file, its private key, `porchlight token` and `keys create`."""
 
 import base64
-import secrets
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -12,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.runtime.auth import Role
 from common.runtime.database import open_pool
-from intake.adapters.catalogue import store_key
-from intake.domain import KEY_PREFIX, key_hash
+from intake.adapters.keys import PostgresKeys
+from intake.domain import SCOPES
 from porchlight.home import Home, write_atomically
 
 ISSUER = AUDIENCE = "porchlight"
@@ -52,13 +54,26 @@ def issue_token(home: Home, *, subject: str, role: Role, life_s: int = TOKEN_LIF
     return jwt.encode(claims, pem, algorithm="EdDSA", headers={"kid": kid})
 
 
-async def create_api_key(home: Home, *, client: str, owner_dsn: str) -> str:
-    """A new API key for a channel integration. It is shown once: only its hash is kept."""
-    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+@asynccontextmanager
+async def api_keys(home: Home, *, owner_dsn: str) -> AsyncIterator[PostgresKeys]:
+    """The API keys of a platform, by its database: no service has to run."""
     pool = await open_pool(owner_dsn, name="porchlight-keys", size=1)
     try:
-        hashed = key_hash(secret=secret, pepper=home.secret("key-pepper"))
-        await store_key(pool, key_id=key_id, client_id=client, secret_hash=hashed)
+        yield PostgresKeys(pool, pepper=home.secret("key-pepper"))
     finally:
         await pool.close()
-    return f"{KEY_PREFIX}_{key_id}_{secret}"
+
+
+async def create_api_key(
+    home: Home,
+    *,
+    client: str,
+    owner_dsn: str,
+    scopes: Sequence[str] = SCOPES,
+    expires_at: datetime | None = None,
+    actor: str = "porchlight",
+) -> str:
+    """A new API key for a channel integration. It is shown once: only its hash is kept."""
+    async with api_keys(home, owner_dsn=owner_dsn) as keys:
+        key, _ = await keys.make(client=client, scopes=scopes, expires_at=expires_at, actor=actor)
+    return key

@@ -22,7 +22,8 @@ app.command(parked_app)
 console = make_console()
 
 
-def _show(rows: Sequence[dict[str, Any]], *, json: bool, empty: str) -> None:
+def print_rows(rows: Sequence[dict[str, Any]], *, json: bool, empty: str) -> None:
+    """A table for people, or JSON for machines."""
     if json:
         print(json_text.dumps(list(rows)))
         return
@@ -45,7 +46,7 @@ def _sure(question: str, *, yes: bool) -> None:
         raise Trouble("nothing was changed")
 
 
-def _actor() -> str:
+def who() -> str:
     """Who is at the keyboard, for the audit."""
     try:
         return f"ops:{getpass.getuser()}"
@@ -56,13 +57,13 @@ def _actor() -> str:
 @app.command
 def shards(*, json: bool = False, home: HomeFolder = DEFAULT_HOME) -> None:
     """Who owns which shard, under which epoch, how fast it works and how far it is behind."""
-    _show(asyncio.run(ops.shards(Home(home).running())), json=json, empty="no shards")
+    print_rows(asyncio.run(ops.shards(Home(home).running())), json=json, empty="no shards")
 
 
 @app.command
 def lag(*, json: bool = False, home: HomeFolder = DEFAULT_HOME) -> None:
     """What every reader has not read and every writer has not published."""
-    _show(asyncio.run(ops.lag(Home(home).running())), json=json, empty="nothing is left to do")
+    print_rows(asyncio.run(ops.lag(Home(home).running())), json=json, empty="nothing is left to do")
 
 
 @app.command
@@ -77,8 +78,8 @@ def drain(instance: str, /, *, yes: bool = False, json: bool = False, home: Home
         Do not ask.
     """
     _sure(f"{instance} gives all its shards back and takes none until it starts again.", yes=yes)
-    rows = asyncio.run(ops.drain(Home(home).running(), instance, actor=_actor()))
-    _show(rows, json=json, empty="no shards")
+    rows = asyncio.run(ops.drain(Home(home).running(), instance, actor=who()))
+    print_rows(rows, json=json, empty="no shards")
 
 
 @app.command
@@ -90,7 +91,7 @@ def audit(*, last: int = 50, json: bool = False, home: HomeFolder = DEFAULT_HOME
     last
         How many.
     """
-    _show(asyncio.run(ops.audit(Home(home).running(), last=last)), json=json, empty="nothing was changed yet")
+    print_rows(asyncio.run(ops.audit(Home(home).running(), last=last)), json=json, empty="nothing was changed yet")
 
 
 @app.command
@@ -100,27 +101,27 @@ def doctor(*, json: bool = False, home: HomeFolder = DEFAULT_HOME) -> None:
 
     found = asyncio.run(examine(Home(home)))
     rows = [{"check": one.check, "ok": one.ok, "finding": one.text} for one in found]
-    _show(rows, json=json, empty="")
+    print_rows(rows, json=json, empty="")
     raise SystemExit(0 if all(one.ok for one in found) else 1)
 
 
 @parked_app.command(name="list")
 def list_(*, json: bool = False, home: HomeFolder = DEFAULT_HOME) -> None:
     """All of them."""
-    _show(asyncio.run(ops.parked(Home(home).running())), json=json, empty="nothing is parked")
+    print_rows(asyncio.run(ops.parked(Home(home).running())), json=json, empty="nothing is parked")
 
 
 @parked_app.command
 def show(service: str, record: str, /, *, json: bool = False, home: HomeFolder = DEFAULT_HOME) -> None:
     """One with its value."""
-    _show([asyncio.run(ops.show_parked(Home(home).running(), service, record))], json=json, empty="")
+    print_rows([asyncio.run(ops.show_parked(Home(home).running(), service, record))], json=json, empty="")
 
 
 @parked_app.command
 def retry(service: str, record: str, /, *, yes: bool = False, home: HomeFolder = DEFAULT_HOME) -> None:
     """Publish a record again, after what kept it from being read was put right."""
     _sure(f"{record} is published again at the end of its partition.", yes=yes)
-    asyncio.run(ops.retry_parked(Home(home).running(), service, record, actor=_actor()))
+    asyncio.run(ops.retry_parked(Home(home).running(), service, record, actor=who()))
     console.print(f"{record} was published again")
 
 
@@ -134,5 +135,5 @@ def drop(service: str, record: str, /, *, reason: str, yes: bool = False, home: 
         Why; it stays in the audit.
     """
     _sure(f"{record} is forgotten for good.", yes=yes)
-    asyncio.run(ops.drop_parked(Home(home).running(), service, record, reason=reason, actor=_actor()))
+    asyncio.run(ops.drop_parked(Home(home).running(), service, record, reason=reason, actor=who()))
     console.print(f"{record} is dropped")

@@ -25,6 +25,7 @@ from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox, PostgresOutbox
+from common.runtime.refused_credentials import into_audit
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
 
@@ -135,7 +136,16 @@ async def _main(settings: Settings) -> None:
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[probe.run, outbox.run, tail.run, follower.run, sweeper.run, watch.run, wake_on_stop],
+            background=[
+                probe.run,
+                outbox.run,
+                tail.run,
+                follower.run,
+                sweeper.run,
+                watch.run,
+                wake_on_stop,
+                lambda: app.state.refused_credentials.run(into_audit(pool)),
+            ],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from math import ceil
 from typing import Annotated, Any, Self
 
 import msgspec
@@ -12,11 +13,10 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from common.contracts.contacts import CancelReason, Channel
 from common.contracts.needs import is_impossible, read_need
 from common.contracts.policies import Need
-from common.runtime import metrics
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.borders import WHOLE, Judge
 from common.runtime.clock import Clock
-from common.runtime.http import bearer, correlation_of, require_role
+from common.runtime.http import also_answer, bearer, correlation_of, refused, require_role
 from common.runtime.problems import (
     INVALID_REQUEST,
     MALFORMED_JSON,
@@ -31,9 +31,20 @@ from common.runtime.problems import (
     answer,
     documented,
 )
-from intake.domain import NewContact, Receipt, Refusal, Refused, Wishes
-from intake.errors import CONTACT_OVER, KEY_MISSING, KEY_REUSED, UNKNOWN_QUEUE, UNKNOWN_SKILL, WITH_AGENT
+from intake.domain import KeyHolder, KeyRefused, NewContact, Receipt, Refusal, Refused, Scope, Wishes
+from intake.errors import (
+    CONTACT_OVER,
+    KEY_MISSING,
+    KEY_REUSED,
+    SCOPE_MISSING,
+    TOO_MANY_REQUESTS,
+    TOO_MANY_WAITING,
+    UNKNOWN_QUEUE,
+    UNKNOWN_SKILL,
+    WITH_AGENT,
+)
 from intake.handlers import Accepting, Details, ask_callback, cancel
+from intake.limits import RequestRate, seconds
 from intake.ports import Contacts, Keys, Relay
 
 STATUS: dict[Refusal, Problem] = {
@@ -44,9 +55,11 @@ STATUS: dict[Refusal, Problem] = {
     Refusal.CONTACT_OVER: CONTACT_OVER,
     Refusal.SESSION_OVER: SESSION_OVER,
     Refusal.WITH_AGENT: WITH_AGENT,
+    Refusal.TOO_MANY_WAITING: TOO_MANY_WAITING,
 }
 PRIVATE = {"Cache-Control": "no-store"}
 """Nobody between us and the desktop keeps personal data, nor that there is none."""
+OF_KEYS = (SCOPE_MISSING, TOO_MANY_REQUESTS)
 LAST_ID = "~"
 """Sorts after every id."""
 
@@ -208,12 +221,14 @@ def add_routes(
     accepting: Accepting,
     contacts: Contacts,
     keys: Keys,
+    rate: RequestRate,
     verifier: TokenVerifier,
     relay: Relay,
     clock: Clock,
 ) -> None:
     """Put the routes on the app."""
-    client = _client_dependency(keys)
+    client = _holder_of_a_key(keys, rate, "post")
+    reader = _holder_of_a_key(keys, rate, "read")
     agent = require_role(verifier, clock, "agent")
     details = Details(contacts)
 
@@ -229,6 +244,9 @@ def add_routes(
             KEY_REUSED,
             UNKNOWN_QUEUE,
             UNKNOWN_SKILL,
+            SCOPE_MISSING,
+            TOO_MANY_REQUESTS,
+            TOO_MANY_WAITING,
             TOO_LARGE,
             UNSUPPORTED_MEDIA_TYPE,
         ),
@@ -236,15 +254,20 @@ def add_routes(
     async def post_contact(
         body: ContactIn,
         request: Request,
-        client_id: Annotated[str, Depends(client)],
+        holder: Annotated[KeyHolder, Depends(client)],
         idempotency_key: Annotated[str, Header(max_length=255, json_schema_extra=PRINTABLE)],
     ) -> Response:
         """Accept a contact. 202 comes after the commit; a retry with the same key gets the same answer."""
         if not idempotency_key or not idempotency_key.isprintable():
             return answer(KEY_MISSING, "The header is empty or not printable.")
-        done = await accepting.accept(_new_contact(body, client_id, idempotency_key, correlation_of(request), clock))
+        if body.priority and "priority" not in holder.scopes:
+            return answer(SCOPE_MISSING, "A priority above 0 needs the scope priority.")
+        done = await accepting.accept(
+            _new_contact(body, holder.client_id, idempotency_key, correlation_of(request), clock)
+        )
         if isinstance(done, Refused):
-            return answer(STATUS[done.reason], done.detail)
+            headers = {"Retry-After": "5"} if done.reason is Refusal.TOO_MANY_WAITING else None
+            return answer(STATUS[done.reason], done.detail, headers=headers)
         headers = {"Location": f"/v1/contacts/{done.contact_id}"}
         if done.replayed:
             headers["Idempotent-Replayed"] = "true"
@@ -254,21 +277,25 @@ def add_routes(
         "/v1/contacts/{contact_id}",
         response_model=ContactOut,
         tags=["contacts"],
-        responses=documented(NOT_FOUND, INVALID_REQUEST),
+        responses=documented(NOT_FOUND, INVALID_REQUEST, *OF_KEYS),
     )
-    async def get_contact(contact_id: IdPath, client_id: Annotated[str, Depends(client)]) -> Response | dict[str, Any]:
+    async def get_contact(
+        contact_id: IdPath, holder: Annotated[KeyHolder, Depends(reader)]
+    ) -> Response | dict[str, Any]:
         """One of your contacts and its state."""
-        row = await contacts.get(contact_id=contact_id, client_id=client_id)
+        row = await contacts.get(contact_id=contact_id, client_id=holder.client_id)
         return answer(NOT_FOUND, "There is no such contact of yours.") if row is None else _out(row)
 
-    @app.get("/v1/contacts", response_model=ContactPage, tags=["contacts"], responses=documented(INVALID_REQUEST))
+    @app.get(
+        "/v1/contacts", response_model=ContactPage, tags=["contacts"], responses=documented(INVALID_REQUEST, *OF_KEYS)
+    )
     async def list_contacts(
-        client_id: Annotated[str, Depends(client)],
+        holder: Annotated[KeyHolder, Depends(reader)],
         cursor: Annotated[str, Query(pattern=r"^[0-9a-f-]{36}$")] | None = None,
         limit: Annotated[int, Query(ge=1, le=200), WHOLE] = 50,
     ) -> dict[str, Any]:
         """Your contacts, newest first."""
-        rows = await contacts.page(client_id=client_id, before=cursor or LAST_ID, limit=limit)
+        rows = await contacts.page(client_id=holder.client_id, before=cursor or LAST_ID, limit=limit)
         return {
             "items": [_out(row) for row in rows],
             "next": rows[-1]["contact_id"] if len(rows) == limit else None,
@@ -279,15 +306,15 @@ def add_routes(
         status_code=202,
         response_model=CancelOut,
         tags=["contacts"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER, *OF_KEYS),
     )
     async def cancel_contact(
-        contact_id: IdPath, body: CancelIn, client_id: Annotated[str, Depends(client)]
+        contact_id: IdPath, body: CancelIn, holder: Annotated[KeyHolder, Depends(client)]
     ) -> Response | dict[str, Any]:
         """Say that the customer gave up, or take the contact back. Asking twice is asking once."""
         refused = await cancel(
             contact_id=contact_id,
-            client_id=client_id,
+            client_id=holder.client_id,
             reason=body.reason,
             contacts=contacts,
             relay=relay,
@@ -302,10 +329,10 @@ def add_routes(
         status_code=202,
         response_model=CancelOut,
         tags=["contacts"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER, WITH_AGENT),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_FOUND, CONTACT_OVER, WITH_AGENT, *OF_KEYS),
     )
     async def call_back(
-        contact_id: IdPath, body: CallbackIn, client_id: Annotated[str, Depends(client)]
+        contact_id: IdPath, body: CallbackIn, holder: Annotated[KeyHolder, Depends(client)]
     ) -> Response | dict[str, Any]:
         """The customer would rather be called back, and keeps the place; or at a time of their choice. The last wish counts.
 
@@ -313,7 +340,7 @@ def add_routes(
         """
         refused = await ask_callback(
             contact_id=contact_id,
-            client_id=client_id,
+            client_id=holder.client_id,
             not_before_ms=_due_ms(body.not_before, clock),
             contacts=contacts,
             relay=relay,
@@ -342,15 +369,28 @@ def add_routes(
         return JSONResponse(found, headers=PRIVATE)
 
 
-def _client_dependency(keys: Keys) -> Judge[str]:
-    async def client(request: Request) -> str:
-        found = await keys.client_of(bearer(request))
-        if found is None:
-            metrics.credentials_refused.labels("key", "unknown").inc()
-            raise ProblemRaised(UNAUTHENTICATED, "The API key is unknown or revoked.")
+def _holder_of_a_key(keys: Keys, rate: RequestRate, scope: Scope) -> Judge[KeyHolder]:
+    """A dependency: the holder of an API key that is in force, has the scope, and does not ask too often."""
+
+    async def judge(request: Request) -> KeyHolder:
+        found = await keys.holder_of(bearer(request))
+        if isinstance(found, KeyRefused):
+            refused(request, kind="key", why=found.reason, subject=found.key_id)
+            raise ProblemRaised(UNAUTHENTICATED, "The API key is unknown, revoked or expired.")
+        budget = rate.take(found.key_id)
+        fields = {
+            "RateLimit-Policy": rate.policy,
+            "RateLimit": f'"requests";r={budget.left};t={ceil(budget.full_in_s)}',
+        }
+        if budget.wait_s:
+            headers = {**fields, "Retry-After": seconds(budget.wait_s)}
+            raise ProblemRaised(TOO_MANY_REQUESTS, "This key has used up its requests for now.", headers)
+        also_answer(request, fields)
+        if scope not in found.scopes:
+            raise ProblemRaised(SCOPE_MISSING, f"This needs the scope {scope}.")
         return found
 
-    return Judge(client)
+    return Judge(judge)
 
 
 def _new_contact(body: ContactIn, client_id: str, key: str, correlation_id: str, clock: Clock) -> NewContact:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -17,13 +18,33 @@ OVER = frozenset({"wrap_up", "completed", "abandoned", "cancelled", "expired", "
 WITH_AGENT = frozenset({"assigned", "paused", "link_lost"})
 """States in which an agent has the conversation: nobody is called back who is being served."""
 WAITING = frozenset({"accepted", "scheduled", "queued", "offered"})
-"""States in which a wish to be called back has an effect."""
+"""States in which no agent has the contact yet, and a wish to be called back has an effect."""
 
 PAUSE_MAX_MS = 600_000
 """What nobody confirmed is repeated after pauses that double, each as long as was waited until the repetition before, up to this:
 a router that is away for long finds each contact a few times, and not once a second."""
 
 KEY_PREFIX = "plk"
+Scope = Literal["post", "read", "priority"]
+SCOPES: tuple[Scope, ...] = ("post", "read", "priority")
+"""What a key may do: post, cancel and call back; read and list; post with a priority above 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHolder:
+    """Who holds the key of a credential that is in order."""
+
+    client_id: str
+    key_id: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRefused:
+    """Why a credential is no key of ours that is in force. `key_id`: of a key that exists, else empty."""
+
+    reason: Literal["malformed", "unknown", "secret", "revoked", "expired"]
+    key_id: str
 
 
 class Refusal(StrEnum):
@@ -34,6 +55,7 @@ class Refusal(StrEnum):
     CONTACT_OVER = "contact_over"
     WITH_AGENT = "with_agent"
     SESSION_OVER = "session_over"
+    TOO_MANY_WAITING = "too_many_waiting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

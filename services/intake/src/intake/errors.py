@@ -38,6 +38,30 @@ WITH_AGENT = Problem(
     title="An agent has the contact",
     way_out="Let the agent and the customer agree on a time; ask again if the contact waits again (GET /v1/contacts/{id}).",
 )
+TOO_MANY_REQUESTS = Problem(
+    name="too-many-requests",
+    status=429,
+    title="This key asks too often",
+    way_out="Repeat the same request after Retry-After seconds; nothing was done. The field RateLimit says how many are left.",
+)
+TOO_MANY_WAITING = Problem(
+    name="too-many-waiting",
+    status=429,
+    title="Too many of your contacts wait",
+    way_out="Post again, with the same key, when some were served or taken back; ask an administrator for a higher limit.",
+)
+SCOPE_MISSING = Problem(
+    name="scope-missing",
+    status=403,
+    title="This API key may not do this",
+    way_out="Use a key with the scope that `detail` names; an administrator sets scopes (PUT /v1/keys/{id}).",
+)
+KEY_OVER = Problem(
+    name="key-over",
+    status=409,
+    title="There is no such API key in force",
+    way_out="List the keys (GET /v1/keys); make a new one instead of one that was revoked or has expired.",
+)
 MISSING_HEADERS = {"idempotency-key": KEY_MISSING, "session-no": SESSION_MISSING}
 PROBLEMS = (
     KEY_MISSING,
@@ -48,4 +72,8 @@ PROBLEMS = (
     WITH_AGENT,
     SESSION_MISSING,
     SESSION_OVER,
+    TOO_MANY_REQUESTS,
+    TOO_MANY_WAITING,
+    SCOPE_MISSING,
+    KEY_OVER,
 )

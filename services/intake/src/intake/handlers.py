@@ -16,6 +16,7 @@ from common.runtime.on_its_way import OnItsWay
 from common.runtime.outbox import OutboxRow
 from intake import metrics
 from intake.domain import NewContact, Receipt, Refusal, Refused, skills_of
+from intake.limits import Waiting
 from intake.ports import Catalogue, Contacts, Relay, Repeats
 from intake.translate import submission
 
@@ -33,7 +34,10 @@ Given = tuple[NewContact, Receipt, str, OutboxRow]
 class Accepting:
     """Accepts contacts; concurrent ones share a commit. An answer is a promise: it comes after the commit."""
 
-    def __init__(self, *, contacts: Contacts, catalogue: Catalogue, relay: Relay, clock: Clock) -> None:
+    def __init__(
+        self, *, contacts: Contacts, catalogue: Catalogue, relay: Relay, clock: Clock, waiting: Waiting | None = None
+    ) -> None:
+        self._waiting = waiting
         self._contacts = contacts
         self._catalogue = catalogue
         self._relay = relay
@@ -50,6 +54,8 @@ class Accepting:
             metrics.refused.labels(answer.reason.value).inc()
         elif not answer.replayed:
             metrics.accepted.labels(answer.channel).inc()
+            if self._waiting is not None:
+                self._waiting.accepted(contact.client_id)
         return answer
 
     async def _accept(self, contact: NewContact) -> Receipt | Refused:
@@ -60,6 +66,8 @@ class Accepting:
         missing = await self._missing_skills(asked)
         if missing:
             return Refused(reason=Refusal.UNKNOWN_SKILL, detail=f"There is no skill {', '.join(missing)}.")
+        if await self._is_one_too_many(contact):
+            return Refused(reason=Refusal.TOO_MANY_WAITING, detail="As many of your contacts wait as may.")
         pool, default_priority = queue
         receipt = Receipt(
             contact_id=new_id(),
@@ -78,6 +86,12 @@ class Accepting:
             wishes=contact.wishes,
         )
         return await self._commit((contact, receipt, pool, row))
+
+    async def _is_one_too_many(self, contact: NewContact) -> bool:
+        """A repeated post is none: it has its place already."""
+        if self._waiting is None or not await self._waiting.is_full(contact.client_id):
+            return False
+        return not await self._contacts.is_known(client_id=contact.client_id, idempotency_key=contact.idempotency_key)
 
     async def _missing_skills(self, asked: Sequence[str]) -> list[str]:
         """Those that nobody defined; one that was defined a moment ago is waited for."""

@@ -10,16 +10,20 @@ from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox, PostgresOutbox
+from common.runtime.refused_credentials import into_audit
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
-from intake.adapters.catalogue import ApiKeys, PostgresCatalogue
+from intake.adapters.catalogue import PostgresCatalogue
 from intake.adapters.contacts import PostgresContacts
+from intake.adapters.keys import PostgresKeys
 from intake.adapters.projections import PostgresProjections, PostgresRepeats
+from intake.admin_api import add_admin_routes
 from intake.api import add_routes
 from intake.config import SCHEMA, Settings
 from intake.consumers import apply
 from intake.errors import MISSING_HEADERS
 from intake.handlers import Accepting, Reconciler
+from intake.limits import RequestRate, Waiting
 
 
 def run() -> None:
@@ -76,22 +80,38 @@ async def _main(settings: Settings) -> None:
             metrics_open=settings.metrics_open,
         )
         contacts = PostgresContacts(pool)
+        keys = PostgresKeys(pool, pepper=settings.key_pepper.get_secret_value())
         add_routes(
             app,
-            accepting=Accepting(contacts=contacts, catalogue=PostgresCatalogue(pool), relay=outbox, clock=clock),
+            accepting=Accepting(
+                contacts=contacts,
+                catalogue=PostgresCatalogue(pool),
+                relay=outbox,
+                clock=clock,
+                waiting=Waiting(contacts, waiting_max=settings.waiting_max),
+            ),
             contacts=contacts,
-            keys=ApiKeys(pool, pepper=settings.key_pepper.get_secret_value()),
+            keys=keys,
+            rate=RequestRate(per_s=settings.key_requests_per_s, burst=settings.key_burst),
             verifier=verifier,
             relay=outbox,
             clock=clock,
         )
+        add_admin_routes(app, keys=keys, verifier=verifier, clock=clock)
         await lifecycle.serve(
             app,
             host=settings.host,
             port=settings.port,
             running=running,
             gate=probe.wait,
-            background=[probe.run, outbox.run, follower.run, reconciler.run],
+            background=[
+                probe.run,
+                outbox.run,
+                follower.run,
+                reconciler.run,
+                keys.run,
+                lambda: app.state.refused_credentials.run(into_audit(pool)),
+            ],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

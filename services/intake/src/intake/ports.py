@@ -1,11 +1,12 @@
 """What intake's handlers need."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from common.contracts.config import QueueDefined
 from common.runtime.outbox import OutboxRow
-from intake.domain import KnownSession, NewContact, Receipt, Refused
+from intake.domain import KeyHolder, KeyRefused, KnownSession, NewContact, Receipt, Refused
 
 
 class Contacts(Protocol):
@@ -37,6 +38,14 @@ class Contacts(Protocol):
         """Contacts of this client, newest first, below the id `before`."""
         ...
 
+    async def count_waiting(self, *, client_id: str, most: int) -> int:
+        """How many contacts of this client are with no agent yet, counted up to `most`."""
+        ...
+
+    async def is_known(self, *, client_id: str, idempotency_key: str) -> bool:
+        """Whether a contact was accepted with this key."""
+        ...
+
     async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
         """The customer's details, for the agent who holds the contact, in its present session; None: not, or not yet."""
         ...
@@ -47,10 +56,35 @@ class Contacts(Protocol):
 
 
 class Keys(Protocol):
-    """Whose key a credential is."""
+    """API keys. Every method raises `Retryable` when the database is away; what changes a key says by whom (`actor`), and is
+    in force within five seconds on every replica."""
 
-    async def client_of(self, credential: str) -> str | None:
-        """The client, or None for a key that is unknown, wrong or revoked."""
+    async def holder_of(self, credential: str) -> KeyHolder | KeyRefused:
+        """Who holds the key, or why it is refused."""
+        ...
+
+    async def make(
+        self, *, client: str, scopes: Sequence[str], expires_at: datetime | None, actor: str
+    ) -> tuple[str, dict[str, Any]]:
+        """A new key: its credential, which is kept nowhere, and how it stands."""
+        ...
+
+    async def page(self, *, after: str, limit: int) -> list[dict[str, Any]]:
+        """Keys in the order of their ids."""
+        ...
+
+    async def rotate(self, key_id: str, *, grace: timedelta, actor: str) -> tuple[str, dict[str, Any]] | None:
+        """A new secret; the one of before is valid for the grace. None when there is no such key in force."""
+        ...
+
+    async def change(
+        self, key_id: str, *, scopes: Sequence[str], expires_at: datetime | None, actor: str
+    ) -> dict[str, Any] | None:
+        """Set scopes and end; None when there is no such key, or it was revoked."""
+        ...
+
+    async def revoke(self, key_id: str, *, actor: str) -> dict[str, Any] | None:
+        """End a key for good, however often asked; None when there is no such key."""
         ...
 
 

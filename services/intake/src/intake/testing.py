@@ -160,6 +160,17 @@ class MemoryContacts:
             rows = sorted(self._tables.contacts.items(), reverse=True)
             return [_public(row) for name, row in rows if row.posted.client_id == client_id and name < before][:limit]
 
+    async def count_waiting(self, *, client_id: str, most: int) -> int:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "count waiting"):
+            rows = self._tables.contacts.values()
+            return min(most, sum(row.posted.client_id == client_id and row.state in WAITING for row in rows))
+
+    async def is_known(self, *, client_id: str, idempotency_key: str) -> bool:
+        """See `intake.ports.Contacts`."""
+        async with through(self._line, "is known"):
+            return (client_id, idempotency_key) in self._tables.keys
+
     async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
         """See `intake.ports.Contacts`."""
         async with through(self._line, "note read"):

@@ -24,6 +24,7 @@ from common.runtime.borders import BODY_BYTES_MAX, FAULTS_MAX, Judge, Route, fau
 from common.runtime.clock import Clock, SystemClock, monotonic_s, new_id
 from common.runtime.failures import Retryable
 from common.runtime.lifecycle import Running
+from common.runtime.refused_credentials import RefusedCredentials
 
 CORRELATION_CHARS_MAX = 64
 LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
@@ -66,6 +67,7 @@ def make_app(
     )
     app.router.route_class = Route
     app.state.missing = missing
+    app.state.refused_credentials = RefusedCredentials()
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(problems.ProblemRaised, _raised)
@@ -181,8 +183,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                also = scope["state"].get("answer_headers", {})
                 message["headers"] = [
                     *message["headers"],
+                    *((name.lower().encode(), value.encode()) for name, value in also.items()),
                     (b"x-correlation-id", correlation.encode("latin-1")),
                     (b"x-served-at", str(SystemClock.wall_ms()).encode()),  # for who must know how far apart clocks are
                 ]
@@ -241,16 +245,27 @@ def bearer(request: Request) -> str:
     return credential.strip()
 
 
+def refused(request: Request, *, kind: str, why: str, subject: str = "") -> None:
+    """Count a credential that was refused, and note it for the audit. `subject`: whose it is, where that is certain."""
+    metrics.credentials_refused.labels(kind, why).inc()
+    request.app.state.refused_credentials.note(f"{kind} {why}", subject)
+
+
+def also_answer(request: Request, headers: Mapping[str, str]) -> None:
+    """Give the answer these headers, whatever it will be."""
+    request.scope["state"].setdefault("answer_headers", {}).update(headers)
+
+
 def require_role(verifier: TokenVerifier, clock: Clock, *roles: Role) -> Judge[Principal]:
     """A dependency: the caller, who has one of `roles`."""
 
     async def judge(request: Request) -> Principal:
         principal = verifier.verify(bearer(request), now_s=clock.now_ms() // 1000)
         if isinstance(principal, Refused):
-            metrics.credentials_refused.labels("token", principal.reason).inc()
+            refused(request, kind="token", why=principal.reason)
             raise problems.ProblemRaised(problems.UNAUTHENTICATED, "The token is not valid, or no longer.")
         if principal.role not in roles:
-            metrics.credentials_refused.labels("token", "role").inc()
+            refused(request, kind="token", why="role", subject=principal.subject)
             raise problems.ProblemRaised(problems.FORBIDDEN, f"This needs the role {' or '.join(roles)}.")
         return principal
 

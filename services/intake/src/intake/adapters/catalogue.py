@@ -1,19 +1,16 @@
-"""Queues, skills and API keys that exist: read from our own tables, remembered for a moment."""
+"""Queues and skills that exist: read from our own tables, remembered for a moment."""
 
-import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from common.runtime.clock import monotonic_s
 from common.runtime.database import Pool, borrowed
-from intake.domain import key_hash, split_key
 
 REMEMBERED_S = 2.0
-"""How old what we remember may be: a change of a queue or a revoked key counts after that."""
+"""How old what we remember may be: a change of a queue counts after that."""
 ABSENT_S = 0.05
 """A name that nobody defined is looked up once in this time, however many ask for it."""
 NAMES_MAX = 10_000
-KEYS_MAX = 10_000
 
 Value = TypeVar("Value")
 
@@ -86,44 +83,3 @@ class Remembered(Generic[Value]):
 def _make_room(names: dict[str, Any]) -> None:
     if len(names) >= NAMES_MAX:
         names.clear()
-
-
-class ApiKeys:
-    """Whose key a credential is."""
-
-    def __init__(self, pool: Pool, *, pepper: str) -> None:
-        self._pool = pool
-        self._pepper = pepper
-        self._found: dict[str, tuple[str, bytes, float]] = {}
-
-    async def client_of(self, credential: str) -> str | None:
-        """The client, or None for a key that is unknown, wrong or revoked."""
-        parts = split_key(credential)
-        if parts is None:
-            return None
-        key_id, secret = parts
-        known = self._found.get(key_id)
-        if known is None or monotonic_s() - known[2] > REMEMBERED_S:
-            async with borrowed(self._pool) as connection:
-                row = await connection.fetchrow(
-                    "SELECT client_id, hash FROM api_key WHERE key_id = $1 AND revoked_at IS NULL", key_id
-                )
-            if row is None:
-                self._found.pop(key_id, None)
-                return None
-            if len(self._found) >= KEYS_MAX:
-                self._found.clear()
-            known = self._found[key_id] = (row["client_id"], row["hash"], monotonic_s())
-        client, stored, _ = known
-        return client if hmac.compare_digest(stored, key_hash(secret=secret, pepper=self._pepper)) else None
-
-
-async def store_key(pool: Pool, *, key_id: str, client_id: str, secret_hash: bytes) -> None:
-    """Keep what is needed to recognise a key."""
-    async with borrowed(pool) as connection:
-        await connection.execute(
-            "INSERT INTO api_key (key_id, client_id, hash) VALUES ($1, $2, $3)",
-            key_id,
-            client_id,
-            secret_hash,
-        )

@@ -62,6 +62,10 @@ SELECT (SELECT coalesce(p.customer, '{}')::text FROM contact c LEFT JOIN persona
   FROM (SELECT 1) AS always LEFT JOIN agent_session s ON s.agent_id = $2
 """
 NOTE_READ = "INSERT INTO audit (actor, action, subject, detail) VALUES ($1, 'customer.read', $2, $3)"
+COUNT_WAITING = """
+SELECT count(*) FROM (SELECT 1 FROM contact WHERE client_id = $1 AND state IN ('accepted', 'scheduled', 'queued', 'offered')
+                       LIMIT $2) AS waiting
+"""
 PUBLIC = "contact_id, queue, channel, priority, external_id, accepted_at_ms, state, state_at_ms, attempt, cancel_reason"
 
 
@@ -159,6 +163,19 @@ class PostgresContacts:
                 limit,
             )
         return [dict(row) for row in rows]
+
+    async def count_waiting(self, *, client_id: str, most: int) -> int:
+        """How many contacts of this client are with no agent yet, counted up to `most`."""
+        async with borrowed(self._pool) as connection:
+            return int(await connection.fetchval(COUNT_WAITING, client_id, most))
+
+    async def is_known(self, *, client_id: str, idempotency_key: str) -> bool:
+        """Whether a contact was accepted with this key."""
+        async with borrowed(self._pool) as connection:
+            found = await connection.fetchval(
+                "SELECT 1 FROM idempotency_key WHERE client_id = $1 AND key = $2", client_id, idempotency_key
+            )
+        return found is not None
 
     async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
         """See `intake.ports.Contacts`."""
