@@ -26,7 +26,7 @@ from agent_presence.errors import (
 from agent_presence.handlers import Commands, KnownSkills, Leases
 from agent_presence.inboxes import Inboxes
 from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
-from agent_presence.polling import Polling
+from agent_presence.polling import Polling, known_tag
 from agent_presence.ports import Sessions
 from agent_presence.tail import Tail
 from common.contracts.needs import BadNeed, parts, read_need
@@ -200,14 +200,15 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         headers = {"Cache-Control": "no-store"}
         if asked:
             headers["Preference-Applied"] = f"wait={int(wait_s)}"
+        known = known_tag(if_none_match, desk.polling.etag(who.subject, number))
         with metrics.long_polls.track_inprogress():
             is_on = await desk.polling.changed(
-                who.subject, number, known=if_none_match, wait_s=wait_s, is_gone=request.is_disconnected
+                who.subject, number, known=known, wait_s=wait_s, is_gone=request.is_disconnected
             )
         if not is_on:
             return answer(SESSION_OVER, f"Session {number} is over.")
         headers["ETag"] = desk.polling.etag(who.subject, number)
-        if headers["ETag"] == if_none_match:
+        if headers["ETag"] == known:
             return Response(status_code=304, headers=headers)
         return JSONResponse(_inbox(desk, who.subject, number), headers=headers)
 

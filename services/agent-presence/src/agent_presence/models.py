@@ -126,7 +126,13 @@ class TransferIn(CommandIn):
     """Where the contact goes: `to_queue`, `to_agent`, or with neither back into its queue for who meets `need`."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"attempt": 1, "command_id": "0199a1b2-pass-1", "to_queue": "billing"}]}
+        json_schema_extra={
+            "examples": [{"attempt": 1, "command_id": "0199a1b2-pass-1", "to_queue": "billing"}],
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": kind}}}
+                for name, kind in (("to_queue", "string"), ("to_agent", "string"), ("need", "object"))
+            ],
+        }
     )
 
     to_queue: Name | None = None

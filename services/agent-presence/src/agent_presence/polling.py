@@ -12,6 +12,12 @@ VERSION = re.compile(r'^(?:W/)?"(\d{1,10})-((?:\d{1,4}\.\d{1,18}_?)*)-[a-z]+"$')
 """Session, places in the shards' logs, routing state: see `Polling.etag`."""
 
 
+def known_tag(if_none_match: str | None, current: str) -> str | None:
+    """The version that the desktop knows: of a list (RFC 9110) the current one, if it is there, else the last."""
+    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return current if current in tags or tags == ["*"] else tags[-1] or None
+
+
 class Polling:
     """Answers held polls. `stopping`: set when the process is about to end, and nobody is to be held any more."""
 

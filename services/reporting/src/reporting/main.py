@@ -88,4 +88,5 @@ async def _main(settings: Settings) -> None:
             ],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
+            limits=settings.connection_limits,
         )

@@ -137,7 +137,7 @@ async def _main(settings: Settings) -> None:
             hand_over=outbox.hand_over,
             scorers=frozenset(scorers),
         )
-        views = Views(pool=pool, shards=reigns.shards, clock=clock, http=http)
+        views = Views(me=me, pool=pool, shards=reigns.shards, clock=clock, http=http)
         add_view_routes(app, views=views, verifier=verifier, clock=clock)
         await lifecycle.serve(
             app,
@@ -154,4 +154,5 @@ async def _main(settings: Settings) -> None:
             ],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,
+            limits=settings.connection_limits,
         )

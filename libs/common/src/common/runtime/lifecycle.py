@@ -6,12 +6,16 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from math import ceil
 
 import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from common.runtime.connections import ConnectionLimits, bounded, room_for
 from common.runtime.tracing import close_tracing
 
 log = structlog.get_logger()
@@ -30,6 +34,30 @@ class _Server(uvicorn.Server):
         yield
 
 
+def make_server(
+    app: ASGIApp, *, host: str, port: int, stop_timeout_s: float, limits: ConnectionLimits
+) -> uvicorn.Server:
+    """An HTTP server whose connections are bounded; it leaves signals alone."""
+    limits = replace(limits, connections_max=room_for(limits.connections_max))
+    return _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="none",
+            http=bounded(limits),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, int(stop_timeout_s)),
+            timeout_keep_alive=ceil(limits.keep_alive_s),
+        )
+    )
+
+
 async def serve(
     app: FastAPI,
     *,
@@ -40,6 +68,7 @@ async def serve(
     background: Sequence[Callable[[], Awaitable[None]]],
     drain_s: float,
     stop_timeout_s: float,
+    limits: ConnectionLimits,
 ) -> None:
     """Serve HTTP and run the background loops, once `gate` has returned, until SIGTERM or SIGINT.
 
@@ -50,23 +79,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.stopping.set)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, int(stop_timeout_s)),
-            timeout_keep_alive=75,
-        )
-    )
+    server = make_server(app, host=host, port=port, stop_timeout_s=stop_timeout_s, limits=limits)
     async with asyncio.TaskGroup() as tasks:
         opened = tasks.create_task(_open(gate))
         loops = [tasks.create_task(_forever(work, opened)) for work in background]

@@ -22,6 +22,9 @@ commits_split = Counter(
 log_left_out = Counter(
     "log_lines_left_out_total", "Lines above the bound of their kind that were not written", ("level",)
 )
+connections_refused = Counter(
+    "connections_refused_total", "Connections that we ended: too many, slow, head too large, malformed", ("why",)
+)
 outbox_published = Counter("outbox_published_total", "Facts that Kafka acknowledged", ("way",))
 outbox_rows = Gauge("outbox_rows", "Facts that are committed and not yet published")
 outbox_oldest_seconds = Gauge("outbox_oldest_seconds", "Age of the oldest of them")

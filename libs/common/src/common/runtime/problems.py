@@ -114,6 +114,36 @@ SESSION_MISSING = Problem(
     title="The Session-No header is missing",
     way_out="Send the `session_no` that signing in answered with as the header Session-No.",
 )
+TOO_SLOW = Problem(
+    name="too-slow",
+    status=408,
+    title="The request did not arrive in time",
+    way_out="Send the whole request within ten seconds, over a new connection, with the same key.",
+)
+HEAD_TOO_LARGE = Problem(
+    name="head-too-large",
+    status=431,
+    title="The headers are too large",
+    way_out="The first line and all headers may have 16,384 bytes together: send fewer headers or shorter ones.",
+)
+MALFORMED_REQUEST = Problem(
+    name="malformed-request",
+    status=400,
+    title="That is no HTTP request",
+    way_out="Send HTTP/1.1 as RFC 9112 has it, with one Host header; an HTTP library does that for you.",
+)
+EXPECTATION_FAILED = Problem(
+    name="expectation-failed",
+    status=417,
+    title="What the Expect header asks for is not done here",
+    way_out="Leave the Expect header out, or send `100-continue`.",
+)
+VERSION_NOT_SUPPORTED = Problem(
+    name="version-not-supported",
+    status=505,
+    title="That version of HTTP is not spoken here",
+    way_out="Send HTTP/1.1.",
+)
 TRY_AGAIN = Problem(
     name="try-again",
     status=503,
@@ -136,6 +166,11 @@ COMMON = (
     METHOD_NOT_ALLOWED,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    TOO_SLOW,
+    HEAD_TOO_LARGE,
+    MALFORMED_REQUEST,
+    EXPECTATION_FAILED,
+    VERSION_NOT_SUPPORTED,
     TRY_AGAIN,
     OUR_MISTAKE,
 )

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.runtime.auth import TokenVerifier
+from common.runtime.connections import ConnectionLimits
 from common.runtime.kafka import Mechanism, Security
 
 SECRETS_DIR = "PORCHLIGHT_SECRETS_DIR"
@@ -25,6 +26,7 @@ ORIGINS = r"^(https?://[A-Za-z0-9.\-:\[\]]+(,https?://[A-Za-z0-9.\-:\[\]]+)*)?$"
 class ServiceSettings(BaseSettings):
     """Settings of any service. `clock_skew_max_s`: how far our clock may be from the database's; beyond it the service is not
     ready, because the waits that it tells would be wrong. `drain_s`: how long a stopping instance is not ready and still answers.
+    `connections_max`, `head_bytes_max`, `head_timeout_s`, `body_timeout_s`, `keep_alive_s`: see `ConnectionLimits`.
     `token_life_max_s`: a token that was made to live longer is refused. `cors_origins`: origins
     whose pages may ask, with commas between.
     `metrics_open`: whether /metrics answers everybody who reaches the port; else this machine only."""
@@ -52,6 +54,11 @@ class ServiceSettings(BaseSettings):
     traces_url: str = Field("", description="An OTLP/HTTP receiver; empty: no traces.")
     traces_share: float = Field(1.0, ge=0, le=1)
     clock_skew_max_s: float = Field(60.0, ge=1, le=3_600)
+    connections_max: int = Field(8_000, ge=1, le=1_000_000)
+    head_bytes_max: int = Field(16_384, ge=4_096, le=1_048_576)
+    head_timeout_s: float = Field(10.0, gt=0, le=120)
+    body_timeout_s: float = Field(10.0, gt=0, le=120)
+    keep_alive_s: float = Field(75.0, ge=1, le=3_600)
     drain_s: float = Field(0.0, ge=0, le=30)
     stop_timeout_s: float = Field(8.0, gt=0, le=60)
 
@@ -77,6 +84,17 @@ class ServiceSettings(BaseSettings):
             issuer=self.token_issuer,
             audience=self.token_audience,
             life_max_s=self.token_life_max_s,
+        )
+
+    @property
+    def connection_limits(self) -> ConnectionLimits:
+        """What an HTTP connection to this instance may take."""
+        return ConnectionLimits(
+            connections_max=self.connections_max,
+            head_bytes_max=self.head_bytes_max,
+            head_s=self.head_timeout_s,
+            body_s=self.body_timeout_s,
+            keep_alive_s=self.keep_alive_s,
         )
 
     @property
