@@ -273,3 +273,30 @@ def test_what_is_read_is_what_was_written_or_refused(value: Any, escape: bool) -
         assert read_json(body) == value
     except ProblemRaised:
         assert "\\u0000" in json.dumps(value) or "\\ud" in json.dumps(value)
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_a_body_is_no_mistake_of_ours(client: httpx.AsyncClient) -> None:
+    app = client._transport.app  # type: ignore[attr-defined] # of the fixture
+    sent: list[Any] = []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/notes",
+        "raw_path": b"/notes",
+        "query_string": b"",
+        "headers": [
+            (b"authorization", b"Bearer good"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"9"),
+        ],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+
+    assert sent[0]["status"] == 408

@@ -16,6 +16,7 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
+from starlette.requests import ClientDisconnect
 
 from common.runtime import problems, tracing
 from common.runtime.problems import ProblemRaised
@@ -82,7 +83,13 @@ class Route(APIRoute):
             _check_path(request)
             _check_query(request, known if is_ours_alone else None)
             _check_kind_of_body(request)
-            if takes_body and (body := await request.body()):
+            try:
+                body = await request.body() if takes_body else b""
+            except (
+                ClientDisconnect
+            ):  # nobody is there to read this; it stands in the figures, and is no mistake of ours
+                return problems.answer(problems.TOO_SLOW, "The body did not arrive.")
+            if body:
                 request._json = read_json(body)  # where Starlette keeps what it has parsed
             return await handler(request)
 
