@@ -98,6 +98,7 @@ async def test_a_break_near_keeps_offers_away_until_it_is_moved(centre: Centre) 
     await centre.state(contact_id, "queued")
     trace = await centre.administrator.trace(contact_id)
     assert trace["now"]["agents"] == [[ann.name, "break_due"]]
+    await centre.reason(ann, "break_due")
 
     await centre.administrator.put_limits(ann.name, {"break_due_ms": soon + 3_600_000})
     await centre.offer(ann, contact_id)
@@ -111,6 +112,7 @@ async def test_a_bad_line_is_spared_calls_until_it_is_better(centre: Centre) -> 
     contact_id = await centre.post()
     await centre.state(contact_id, "queued")
     assert (await centre.administrator.trace(contact_id))["now"]["reasons"] == {"link_score": 1}
+    await centre.reason(ann, "link_score")
 
     await ann.set_link(90)
     await centre.offer(ann, contact_id)

@@ -57,6 +57,12 @@ class Centre:
                     if offer["contact_id"] == contact_id:
                         return dict(offer)
 
+    async def reason(self, desktop: Desktop, wanted: str) -> None:
+        """Until the agent reads the reason in the inbox."""
+        async with asyncio.timeout(20):
+            while ((await desktop.inbox()) or {}).get("routing_reason") != wanted:
+                pass
+
     async def state(self, contact_id: str, wanted: str) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
             found = await self.integration.get(contact_id)

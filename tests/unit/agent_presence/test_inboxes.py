@@ -181,3 +181,19 @@ async def test_a_replica_that_started_anew_answers_at_once_what_it_knows_otherwi
     anew.load([], [], {7: 60})
 
     assert await asyncio.wait_for(held(anew, etag(before)), 1)
+
+
+def test_what_keeps_every_contact_from_a_ready_agent_is_the_reason_until_it_is_over() -> None:
+    inboxes = Inboxes()
+    about: dict[str, Any] = {"agent_id": "ann", "pool": "p", "session_no": 1, "at_ms": 1}
+    fold(inboxes, routing.AgentRoutingChanged(**{**ROUTED, "reason": "available"}))
+    seen = []
+
+    for seq, reason in enumerate(("shift_ends", "link_score", ""), start=2):
+        before = inboxes.version("ann").copy()
+        fold(inboxes, routing.OfferDenied(**about, reason=reason), seq=seq)
+        standing = inboxes.standing("ann")
+        assert standing is not None and inboxes.version("ann") != before
+        seen.append((standing.routing_state, standing.reason))
+
+    assert seen == [("ready", "shift_ends"), ("ready", "link_score"), ("ready", "available")]

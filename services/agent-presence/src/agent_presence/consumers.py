@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from agent_presence.domain import Item, Standing, item_after, outcome_of
+from agent_presence.domain import Item, Standing, item_after, outcome_of, standing_after
 from agent_presence.ports import InboxTables
 from common.contracts import routing
 from common.runtime.bus import Incoming
@@ -19,15 +19,9 @@ async def apply(tables: InboxTables, records: Sequence[Incoming]) -> None:
         fact, seq = record.fact, record.envelope.sequence if record.envelope else None
         if fact is None or seq is None:
             continue
-        if isinstance(fact, routing.AgentRoutingChanged):
-            standings[fact.agent_id] = Standing(
-                agent_id=fact.agent_id,
-                session_no=fact.session_no,
-                routing_state=fact.routing_state,
-                reason=fact.reason,
-                shard=record.partition,
-                seq=seq,
-            )
+        standing = standing_after(fact, shard=record.partition, seq=seq)
+        if standing is not None:
+            standings[standing.agent_id] = standing
         elif _about_attempt(record):
             assert isinstance(fact, routing.RoutingFactBase)
             key = (fact.contact_id, str(getattr(fact, "agent_id", "")))

@@ -153,6 +153,28 @@ def item_after(before: Item | None, fact: msgspec.Struct, *, shard: int, seq: in
     return replace(before, state=state, due_ms=due_ms, units=units, seq=seq)
 
 
+def standing_after(fact: msgspec.Struct, *, shard: int, seq: int) -> Standing | None:
+    """The standing that the fact tells; None when it is about something else.
+
+    Only agents who are ready are told what keeps offers from them; an empty reason: nothing does any more.
+    """
+    match fact:
+        case routing.AgentRoutingChanged():
+            routing_state, reason = fact.routing_state, fact.reason
+        case routing.OfferDenied():
+            routing_state, reason = "ready", fact.reason or "available"
+        case _:
+            return None
+    return Standing(
+        agent_id=fact.agent_id,
+        session_no=fact.session_no,
+        routing_state=routing_state,
+        reason=reason,
+        shard=shard,
+        seq=seq,
+    )
+
+
 def outcome_of(fact: msgspec.Struct) -> tuple[str, str, str] | None:
     """(agent, command id, outcome) when the fact answers a command: `done`, or the router's reason."""
     if isinstance(fact, routing.CommandRefused):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from agent_presence.domain import Item, Standing, item_after, outcome_of
+from agent_presence.domain import Item, Standing, item_after, outcome_of, standing_after
 from common.contracts import routing
 from common.runtime.bus import Incoming
 
@@ -46,16 +46,10 @@ class Inboxes:
             self._read[record.partition] = max(seq, self._read.get(record.partition, 0))
         if fact is None or seq is None:
             return
-        if isinstance(fact, routing.AgentRoutingChanged):
-            self._standings[fact.agent_id] = Standing(
-                agent_id=fact.agent_id,
-                session_no=fact.session_no,
-                routing_state=fact.routing_state,
-                reason=fact.reason,
-                shard=record.partition,
-                seq=seq,
-            )
-            self._bump(fact.agent_id, record.partition, seq)
+        standing = standing_after(fact, shard=record.partition, seq=seq)
+        if standing is not None:
+            self._standings[standing.agent_id] = standing
+            self._bump(standing.agent_id, record.partition, seq)
         elif isinstance(fact, routing.RoutingFactBase) and hasattr(fact, "attempt"):
             before = self._items.get((fact.contact_id, getattr(fact, "agent_id", "")))
             after = item_after(before, fact, shard=record.partition, seq=seq)

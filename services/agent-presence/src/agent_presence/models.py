@@ -70,7 +70,12 @@ class HeldContact(BaseModel):
 
 
 class InboxOut(BaseModel):
-    """What the agent has before it. Poll again with If-None-Match: <ETag> and Prefer: wait=25."""
+    """What the agent has before it. Poll again with If-None-Match: <ETag> and Prefer: wait=25.
+
+    `routing_reason` says why offers come or do not: while the agent is `ready`, `available`, or what keeps every contact from
+    them (`break_due`, `shift_ends`, `hours_denied` or planning's own word, `premium_hours`, `link_score`, `capacity`,
+    `channel_max`, `fair_share`).
+    """
 
     session_no: int
     routing_state: str
@@ -96,22 +101,40 @@ class CommandOut(BaseModel):
     outcome: str
 
 
+MOMENT_MIN_MS = 978_307_200_000
+"""2001-01-01: what lies before was meant in seconds."""
+MOMENT_MAX_MS = 4_102_444_800_000
+"""2100-01-01: what lies after was meant in microseconds."""
+Moment = Annotated[int, Field(ge=MOMENT_MIN_MS, le=MOMENT_MAX_MS)]
+
+
 class Limits(Strict):
-    """Where the agent's time ends, as times in milliseconds since 1970; none: no such limit.
+    """Where the agent's time ends, as times in milliseconds since 1970, from 2001 to 2100; none: no such limit.
 
     No offer is made that would run past a break, the end of the shift, or the hours that law and plan allow
-    (`denied_from_ms`, with `denied_reason`). From `premium_from_ms` on the work costs a premium.
+    (`denied_from_ms`, with `denied_reason`). From `premium_from_ms` on the work costs a premium. A limit that is past keeps
+    offers from the agent, who reads why in the inbox's `routing_reason`.
     """
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"shift_ends_ms": 1_795_640_400_000, "break_due_ms": 1_795_629_600_000}]}
     )
 
-    shift_ends_ms: int | None = Field(None, ge=0)
-    break_due_ms: int | None = Field(None, ge=0)
-    premium_from_ms: int | None = Field(None, ge=0)
-    denied_from_ms: int | None = Field(None, ge=0)
+    shift_ends_ms: Moment | None = None
+    break_due_ms: Moment | None = None
+    premium_from_ms: Moment | None = None
+    denied_from_ms: Moment | None = None
     denied_reason: str = Field("", max_length=64, pattern=r"^[a-z0-9_]*$")
+
+
+class KeptLimits(BaseModel):
+    """Limits as they are kept; those of long ago may be of any size."""
+
+    shift_ends_ms: int | None = None
+    break_due_ms: int | None = None
+    premium_from_ms: int | None = None
+    denied_from_ms: int | None = None
+    denied_reason: str = ""
 
 
 class LinkIn(Strict):
@@ -170,7 +193,7 @@ class AgentOut(AgentIn):
     channel_max: dict[str, int] = {}  # type: ignore[assignment]
     agent_id: str
     presence: str
-    limits: Limits
+    limits: KeptLimits
 
 
 class AgentPage(BaseModel):

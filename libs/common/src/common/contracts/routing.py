@@ -274,7 +274,11 @@ class AgentRoutingChanged(msgspec.Struct, frozen=True, kw_only=True, tag="agent.
 
 
 class OfferDenied(msgspec.Struct, frozen=True, kw_only=True, tag="agent.offer_denied"):
-    """Hours, law or a break keep offers from an agent who is ready. Said once a reason."""
+    """What keeps every contact of the pool from an agent who is ready; empty: nothing does any more. Said when it changes.
+
+    `break_due`, `shift_ends`, `premium_hours`, `hours_denied` or the reason that planning gave for it, `link_score` (below what
+    every queue asks), `capacity` (fewer units than any contact takes), `channel_max`, `fair_share`.
+    """
 
     agent_id: str
     pool: str

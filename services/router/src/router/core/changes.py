@@ -175,6 +175,7 @@ def set_routing_state(
     agent.routing_state = routing_state
     for queue_id in state.watched:
         state.dirty_queues[queue_id] = None  # there is more capacity now, or less
+    agent.told_denial = ""  # readers take the new reason for the old one
     decided.append(
         outputs.AgentRouting(
             agent_id=agent.agent_id,

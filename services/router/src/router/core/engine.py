@@ -15,6 +15,7 @@ from router.core.invariants import check_touched
 from router.core.matching import look_at_headroom, next_match
 from router.core.outputs import Output
 from router.core.queues import check_borrowing, check_queues, open_queue, set_queue, turn_away
+from router.core.staff import say_denials
 from router.core.state import State
 
 
@@ -75,6 +76,8 @@ def _match(state: State, decided: list[Output]) -> None:
         if not (state.entered or state.dirty_queues or state.dirty_groups or state.dirty_agents):
             break
         check_queues(state, decided)
+    if state.denials:
+        say_denials(state, decided)
     if state.said:
         decided.extend(state.said)
         state.said.clear()

@@ -89,9 +89,7 @@ def _restore_agent(state: State, agent: Agent) -> None:
         set_timer(state, agent.lapses_ms, "agent", agent.agent_id)
     if agent.resuming:
         state.resuming[agent.agent_id] = None
-    denial = agent.told_denial
     place_agent(state, agent)
-    agent.told_denial = denial  # what is to be said of it is said in the first step
     if agent.agent_id in state.slots:
         state.dirty_agents[agent.agent_id] = None
 

@@ -8,7 +8,22 @@ from router.core.values import CHANNEL_UNITS, EXCEED, INTERRUPT, Agent, Queue
 TOKEN = 1_000
 """Tokens are counted in thousandths, so that refilling needs no fractions."""
 FIRST_UNITS = [tuple(range(1, units + 1)) for units in range(61)]
-HOURS_REASONS = frozenset({"break_due", "shift_ends", "hours_denied", "premium_hours"})
+DENIALS = {
+    name: rank
+    for rank, name in enumerate(
+        (
+            "break_due",
+            "shift_ends",
+            "hours_denied",
+            "premium_hours",
+            "link_score",
+            "channel_max",
+            "capacity",
+            "fair_share",
+        )
+    )
+}
+"""What can keep an agent who is ready from every contact, and in which order it is told where it is not the same for all."""
 
 
 class Demand(NamedTuple):
@@ -41,6 +56,20 @@ def demand_of(queue: Queue, channel: str) -> Demand:
     )
 
 
+ANYTHING = Demand(
+    channel="",
+    units=1,
+    interrupts=(),
+    exceed=True,
+    link_score_min=0,
+    handle_ms=0,
+    premium=True,
+    fair_queue="",
+    fair=None,
+)
+"""What any contact asks at least, for agents in whose pool nothing has been asked for yet."""
+
+
 def units_of(queue: Queue, channel: str) -> int:
     """Capacity units that a contact of the channel takes in this queue."""
     return queue.policy.capacity.units.get(channel) or CHANNEL_UNITS[channel]
@@ -64,6 +93,13 @@ def obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
     if demand.fair is not None and tokens(agent, demand.fair_queue, demand.fair, now_ms) < TOKEN:
         return "fair_share"
     return hours_obstacle(agent, demand, now_ms)
+
+
+def is_denial(agent: Agent, why: str) -> bool:
+    """Whether the obstacle is one that the agent must be told: not that they have their hands full."""
+    if why == "capacity" or why == "channel_max":
+        return not agent.work and not agent.elsewhere
+    return why in DENIALS
 
 
 def could_ever_take(agent: Agent, demand: Demand) -> bool:

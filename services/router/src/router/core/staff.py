@@ -6,7 +6,8 @@ from common.contracts.policies import Need
 from router.core import outputs
 from router.core.crews import count_agent, uncount_agent
 from router.core.needs import Traits, is_met, named_agents
-from router.core.room import HOURS_REASONS, lapses_ms, obstacle, refilled_ms
+from router.core.outputs import Output
+from router.core.room import ANYTHING, DENIALS, hours_obstacle, is_denial, lapses_ms, obstacle, refilled_ms
 from router.core.state import HEAP_SLACK, Group, Profile, State, free_number, set_timer
 from router.core.values import Agent
 
@@ -117,9 +118,12 @@ def first_agent(
 
 
 def room_of(state: State, agent: Agent) -> int:
-    """The demands for which the agent has room, a bit each. What keeps it for want of hours is said once."""
-    if not agent.is_timed and len(state.demands) == 1 and state.demands[0].fair is None:
-        return 0 if obstacle(agent, state.demands[0], state.now_ms) else 1
+    """The demands for which the agent has room, a bit each. What keeps it from all of its pool is said at the end of the step."""
+    if len(state.demands) == 1 and not agent.is_timed and not agent.told_denial and state.demands[0].fair is None:
+        why = obstacle(agent, state.demands[0], state.now_ms)
+        if agent.agent_id not in state.denials and not (why and is_denial(agent, why)):
+            return 0 if why else 1
+    asked = state.asked.get(agent.pool, 0)
     room, bit, denial = 0, 1, ""
     next_lapse: int | None = None
     now_ms = state.now_ms
@@ -130,26 +134,41 @@ def room_of(state: State, agent: Agent) -> int:
             lapses = lapses_ms(agent, demand) if agent.is_timed else None
             if lapses is not None and (next_lapse is None or lapses < next_lapse):
                 next_lapse = lapses
-        elif why in HOURS_REASONS:
-            denial = why
-        elif why == "fair_share" and demand.fair is not None:
-            set_timer(state, refilled_ms(agent, demand.fair_queue, demand.fair, now_ms), "agent", agent.agent_id)
+        else:
+            if why == "fair_share" and demand.fair is not None:
+                set_timer(state, refilled_ms(agent, demand.fair_queue, demand.fair, now_ms), "agent", agent.agent_id)
+            if bit & asked and is_denial(agent, why) and (not denial or DENIALS[why] < DENIALS[denial]):
+                denial = why
         bit <<= 1
+    if asked == 0 and agent.is_timed:
+        denial = hours_obstacle(agent, ANYTHING, now_ms)
+        lapses = None if denial else lapses_ms(agent, ANYTHING)
+        if lapses is not None and (next_lapse is None or lapses < next_lapse):
+            next_lapse = lapses
     if next_lapse is not None and next_lapse != agent.lapses_ms:
         agent.lapses_ms = next_lapse
         set_timer(state, next_lapse, "agent", agent.agent_id)
-    if denial != agent.told_denial:
-        agent.told_denial = denial
-        if denial:
-            state.said.append(
-                outputs.OfferDenied(
-                    agent_id=agent.agent_id,
-                    pool=agent.pool,
-                    session_no=agent.session_no,
-                    reason=agent.denied_reason if denial == "hours_denied" and agent.denied_reason else denial,
-                )
-            )
+    if room & asked:
+        denial = ""
+    elif denial == "hours_denied" and agent.denied_reason:
+        denial = agent.denied_reason
+    if denial != agent.told_denial or agent.agent_id in state.denials:
+        state.denials[agent.agent_id] = denial
     return room
+
+
+def say_denials(state: State, decided: list[Output]) -> None:
+    """Say of each agent who is ready what keeps them from every contact, where that is not what was said last."""
+    for agent_id in sorted(state.denials):
+        agent, reason = state.agents[agent_id], state.denials[agent_id]
+        if agent.routing_state != "ready" or reason == agent.told_denial:
+            continue
+        agent.told_denial = reason
+        state.touched_agents[agent_id] = agent
+        decided.append(
+            outputs.OfferDenied(agent_id=agent_id, pool=agent.pool, session_no=agent.session_no, reason=reason)
+        )
+    state.denials.clear()
 
 
 def name_agents(state: State, need: Need) -> None:

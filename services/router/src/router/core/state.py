@@ -118,6 +118,8 @@ class State:
     `aged`: queues whose longest wait some policy asks for; `since`: for those, a lazy heap of (in the queue since, contact);
     `looks`: after how long in the queue a contact may let somebody begin or end to borrow; `busy_aware`: borrowers that ask
     whether all are busy.
+    `asked`: by pool, the demands of its queues, a bit each; `denials`: agents for whom it has to be looked at the end of the step
+    whether something else keeps them from all of these than was said last.
     `lowered`: the highest capacities that agents had since then and have no more.
     """
 
@@ -133,6 +135,8 @@ class State:
 
     demands: list[Demand] = field(default_factory=list)
     demand_no: dict[tuple[str, str], int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    denials: dict[str, str] = field(default_factory=dict)
     orders: set[int] = field(default_factory=lambda: {IDLE})
     is_plain: bool = True
     waiting_in: dict[str, int] = field(default_factory=dict)

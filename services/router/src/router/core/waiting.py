@@ -311,20 +311,23 @@ def demand_number(state: State, queue: Queue, channel: str) -> int:
     if known is not None:
         return known
     demand = demand_of(queue, channel)
-    if demand in state.demands:
-        number = state.demands.index(demand)
-        state.demand_no[queue.queue_id, channel] = number
-        return number
-    state.demands.append(demand)
-    state.demand_no[queue.queue_id, channel] = len(state.demands) - 1
-    place_everybody(state)
-    return len(state.demands) - 1
+    is_new = demand not in state.demands
+    if is_new:
+        state.demands.append(demand)
+    number = state.demands.index(demand)
+    state.demand_no[queue.queue_id, channel] = number
+    asked = state.asked.get(queue.pool, 0)
+    state.asked[queue.pool] = asked | 1 << number
+    if is_new or state.asked[queue.pool] != asked:
+        place_everybody(state)
+    return number
 
 
 def forget_demands(state: State) -> None:
     """The policies changed: count the demands anew, so that those of old policies are gone."""
     state.demands.clear()
     state.demand_no.clear()
+    state.asked.clear()
     for group in state.groups.values():
         group.demand = -1
     for group in list(state.groups.values()):
