@@ -58,7 +58,7 @@ lint: $(INSTALLED) ## format and lint checks, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
 types: $(INSTALLED) ## strict types
-	@$(BIN)/mypy
+	@$(BIN)/mypy && $(BIN)/mypy tests/simulation/*.py
 
 imports: $(INSTALLED) ## the direction of dependencies
 	@$(BIN)/lint-imports

@@ -1,6 +1,7 @@
 """Integrations, agents and administrators: they retry, change their minds, vanish, and write down what they saw."""
 
 import asyncio
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -15,8 +16,12 @@ from tests.simulation.world import Unreachable, World
 
 TRIES_MAX = 400
 CLIENT = "integration"
-POOL_MOVES = 0.3
-"""How often an administrator moves an agent to another pool, of all changes of agents."""
+RESTLESS = 0.25
+"""In so many worlds agents sign out, move to another pool and come back all the time."""
+MISCHIEF = 0.12
+"""How often an agent does something else than answering, of all polls."""
+POOL_MOVES = 0.2
+"""How often an agent is moved to another pool, of all changes of agents and of all times that one signs out."""
 
 
 class Patience(AssertionError):
@@ -31,6 +36,8 @@ class Clients:
         self.scenario = scenario
         self.calm = False
         self.random = Random(f"clients/{seed}")
+        restless = self.random.random() < RESTLESS
+        self.mischief, self.moves = (0.4, 0.9) if restless else (MISCHIEF, POOL_MOVES)
         self.posted: dict[str, str] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self.posting = 0
@@ -79,8 +86,10 @@ class Clients:
 
     async def put_agent(self, profile: Profile) -> None:
         """Define or change an agent."""
-        refused = await self.insist("presence", lambda face: _put_agent(face, profile))
-        self.world.note("administrator", "put agent", agent=profile.agent_id, pool=profile.pool, refused=refused)
+        done = await self.insist("presence", lambda face: _put_agent(face, profile))
+        if done:
+            self.scenario.agents[profile.agent_id] = profile
+        self.world.note("administrator", "put agent", agent=profile.agent_id, pool=profile.pool, done=done)
 
     async def administer(self) -> None:
         """Change queues and agents now and then."""
@@ -163,13 +172,13 @@ class Clients:
         self.world.write("posted", key=key, contact_id=receipt.contact_id, queue=receipt.queue)
 
     async def _afterwards(self, contact_id: str) -> None:
-        await asyncio.sleep(self.random.uniform(0.0, 30.0))
+        await asyncio.sleep(self.random.choice([0.5, 2.0, 8.0, 25.0]))
         draw = self.random.random()
         if draw < 0.08:
             reason = self.random.choice(["customer_gave_up", "withdrawn"])
             await self.insist("intake", lambda face: _cancel(face, contact_id, reason))
             self.world.write("cancelled", contact_id=contact_id, reason=reason)
-        elif draw < 0.16:
+        elif draw < 0.25:
             ahead_ms = self.random.choice([None, 3_000, 20_000])
             await self.insist("intake", lambda face: _call_back(face, contact_id, ahead_ms))
             self.world.write("callback_asked", contact_id=contact_id, ahead_ms=ahead_ms)
@@ -183,20 +192,21 @@ async def _put_skill(face: PresenceFace, skill: str) -> None:
     face.relay.hand_over(await face.directory.put_skill(skill, actor="admin"))
 
 
-async def _put_queue(face: RouterFace, name: str, values: dict[str, Any]) -> bool:
+async def _put_queue(face: RouterFace, name: str, values: dict[str, Any]) -> None:
     done = await face.queues.put(name, values, actor="admin")
-    if done is not None:
-        face.relay.hand_over([done[1]])
-    return done is not None
+    assert isinstance(done, tuple), f"{name} was refused: {done}"
+    face.relay.hand_over([done[1]])
 
 
-async def _put_agent(face: PresenceFace, profile: Profile) -> str | None:
-    refused = await face.directory.put_agent(profile, actor="admin")
-    if refused is None:
-        changed = await face.sessions.change(profile.agent_id, session_no=None)
-        if changed is not None:
-            face.relay.hand_over(changed[1])
-    return refused
+async def _put_agent(face: PresenceFace, profile: Profile) -> bool:
+    told = await face.directory.put_agent(profile, actor="admin")
+    if told is None:
+        return False
+    face.relay.hand_over(told)
+    changed = await face.sessions.change(profile.agent_id, session_no=None)
+    if changed is not None:
+        face.relay.hand_over(changed[1])
+    return True
 
 
 async def _cancel(face: IntakeFace, contact_id: str, reason: str) -> Refused | None:
@@ -262,11 +272,13 @@ class AgentAtHome:
 
     async def _poll_until_over(self) -> None:
         known: str | None = None
+
+        async def poll(face: PresenceFace) -> tuple[str, list[Item], str] | None:
+            return await self._poll(face, known)
+
         while True:
             try:
-                seen = await self.world.call(
-                    "presence", lambda face, known=known: self._poll(face, known), timeout_s=POLL_MAX_S + 5
-                )
+                seen = await self.world.call("presence", poll, timeout_s=POLL_MAX_S + 5)
             except Unreachable:
                 await asyncio.sleep(self.random.uniform(0.1, 0.6))
                 continue
@@ -278,7 +290,7 @@ class AgentAtHome:
                 self._react(item)
             if state == "not_responding" or (self.clients.calm and state == "not_available"):
                 await self._presence("available")
-            if not self.clients.calm and self.random.random() < 0.05 and await self._mischief():
+            if not self.clients.calm and self.random.random() < self.clients.mischief and await self._mischief():
                 return
 
     async def _poll(self, face: PresenceFace, known: str | None) -> tuple[str, list[Item], str] | None:
@@ -289,13 +301,14 @@ class AgentAtHome:
         wait_s = self.random.choice([3.0, POLL_MAX_S])
         if not await face.polling.changed(self.agent_id, self.session_no, known=known, wait_s=wait_s, is_gone=_never):
             return None
+        etag = face.polling.etag(self.agent_id, self.session_no)
         standing = face.inboxes.standing(self.agent_id)
         state = "offline" if standing is None else standing.routing_state
-        return face.polling.etag(self.agent_id, self.session_no), face.inboxes.items(self.agent_id), state
+        return etag, [] if etag == known else face.inboxes.items(self.agent_id), state  # 304 has no body
 
     async def _mischief(self) -> bool:
         """True when the session is to be left."""
-        draw = self.random.random()
+        draw = max(self.random.random(), self.clients.moves - 0.2)
         if draw < 0.3:
             self.world.write("vanishes", agent_id=self.agent_id)
             await asyncio.sleep(self.random.uniform(2.0, 25.0))
@@ -316,6 +329,10 @@ class AgentAtHome:
 
             await self.clients.insist("presence", sign_out)
             self.world.write("signed_out", agent_id=self.agent_id, session_no=number)
+            if self.random.random() < self.clients.moves:
+                profile = self.clients.scenario.agents[self.agent_id]
+                pool = self.random.choice(self.clients.scenario.pools)
+                await self.clients.put_agent(replace(profile, pool=pool))
             await asyncio.sleep(self.random.uniform(0.5, 20.0))
         return True
 

@@ -13,7 +13,7 @@ import structlog
 
 from common.runtime import clock
 from common.testing.loop import SimulatedLoop, SimulatedMachine
-from tests.simulation.auditor import audit, is_settled, waits_in_vain
+from tests.simulation.auditor import audit, audit_half_way, is_settled
 from tests.simulation.clients import AgentAtHome, Clients, Patience
 from tests.simulation.scenario import make_helper, make_scenario
 from tests.simulation.services import Parts
@@ -26,6 +26,8 @@ WITHOUT_HELP_S = 75.0
 """For so long the centre's own agents are alone with what is left; then somebody joins each pool who can do everything."""
 PEACE_MAX_S = 400.0
 """Within so long after the last fault everything has ended, or waits for what only a person can give it."""
+FROZEN, FROZEN_NOTICED_S = 0.3, 30.0
+"""In so many worlds one process never runs again after the trouble; agents whose polls it held lose that long."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,8 +95,12 @@ async def _play(world: World, clients: Clients, contacts: int, trouble_s: float)
     await world.trouble_for(trouble_s)
     clients.calm = True
     peace_s = loop.time()
+    if world.chance.random() < FROZEN:
+        world.freeze_one()
+        peace_s += FROZEN_NOTICED_S
+    found = audit_half_way(world)
     await _until_settled(world, clients, peace_s + WITHOUT_HELP_S)
-    found = waits_in_vain(world)
+    found += audit_half_way(world)
     for pool in scenario.pools:
         helper = make_helper(pool)
         await clients.put_agent(helper)

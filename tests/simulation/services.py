@@ -1,16 +1,23 @@
 """The four services as their composition roots build them, on tables in memory and a bus with faults."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent_presence.consumers import apply as apply_to_inboxes
-from agent_presence.handlers import Commands, Leases, Sweeper
+from agent_presence.handlers import Commands, EndWatch, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
 from agent_presence.polling import Polling
 from agent_presence.tail import Tail
-from agent_presence.testing import MemoryDirectory, MemoryInboxes, MemoryInboxTables, MemorySessions, PresenceTables
+from agent_presence.testing import (
+    MemoryDirectory,
+    MemoryInboxes,
+    MemoryInboxTables,
+    MemorySessionEnds,
+    MemorySessions,
+    PresenceTables,
+)
 from common.contracts.topics import AGENTS, CONFIG, CONTACTS, ROUTING
 from common.runtime.clock import Clock, SystemClock, new_id
 from common.runtime.following import Follower
@@ -55,6 +62,7 @@ class Parts:
     ledger: Callable[[Any], Any] = lambda ledger: ledger
     sessions: type[MemorySessions] = MemorySessions
     contacts: type[MemoryContacts] = MemoryContacts
+    repeats: type[MemoryRepeats] = MemoryRepeats
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +76,7 @@ class Wiring:
     databases: Databases
     parts: Parts
     face: Any = None
-    background: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +133,7 @@ def build_intake(wiring: Wiring) -> None:
         bus=bus,
         topics=[CONFIG.name, ROUTING.name],
     )
-    reconciler = Reconciler(repeats=MemoryRepeats(tables, line), clock=clock, after_ms=RECONCILE_AFTER_MS)
+    reconciler = Reconciler(repeats=wiring.parts.repeats(tables, line), clock=clock, after_ms=RECONCILE_AFTER_MS)
     contacts = wiring.parts.contacts(tables, line)
     accepting = Accepting(contacts=contacts, catalogue=MemoryCatalogue(tables, line), relay=outbox, clock=clock)
     wiring.face = IntakeFace(accepting=accepting, contacts=contacts, relay=outbox, clock=clock)
@@ -222,7 +230,8 @@ def build_presence(wiring: Wiring) -> None:
         relay=outbox,
         clock=clock,
     )
-    wiring.background = [outbox.run, tail.run, follower.run, sweeper.run]
+    watch = EndWatch(MemorySessionEnds(tables, line), leases=leases, inboxes=inboxes)
+    wiring.background = [outbox.run, tail.run, follower.run, sweeper.run, watch.run]
 
 
 def build_reporting(wiring: Wiring) -> None:

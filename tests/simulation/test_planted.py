@@ -16,10 +16,10 @@ from common.runtime.failures import Retryable
 from common.runtime.outbox import OutboxRow
 from common.testing.faults import through
 from intake.domain import NewContact, Receipt, Refused
-from intake.testing import MemoryContacts
+from intake.testing import MemoryContacts, MemoryRepeats
 from router.core import inputs, outputs
 from router.ports import Batch, LogLine, Reign
-from router.shard import Shard
+from router.shard import Heard, Shard
 from router.testing import MemoryLedger, commit_batch
 from tests.simulation.run import simulate
 from tests.simulation.services import Parts
@@ -95,7 +95,7 @@ class PublishesFirst(Shard):
 
     async def _commit(self, decided: Any, records: Sequence[Incoming]) -> None:
         ledger = self._ledger
-        self._ledger = _Early(ledger, self)  # type: ignore[assignment]
+        self._ledger = _Early(ledger, self)
         try:
             await super()._commit(decided, records)
         finally:
@@ -117,9 +117,9 @@ class _Early:
 class IgnoresUnits(Shard):
     """I3: agents are told to the core with more capacity than they have."""
 
-    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+    async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         told = await super()._inputs(records)
-        return [_roomier(one) if isinstance(one, inputs.AgentSeen) else one for one in told]
+        return [(record, _roomier(one) if isinstance(one, inputs.AgentSeen) else one) for record, one in told]
 
 
 def _roomier(seen: inputs.AgentSeen) -> inputs.AgentSeen:
@@ -130,9 +130,9 @@ def _roomier(seen: inputs.AgentSeen) -> inputs.AgentSeen:
 class AnybodyMayAnswer(Shard):
     """I8: whoever asks is taken for the agent who was asked."""
 
-    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+    async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         told = await super()._inputs(records)
-        return [self._as_holder(one) if isinstance(one, inputs.AgentAsked) else one for one in told]
+        return [(record, self._as_holder(one) if isinstance(one, inputs.AgentAsked) else one) for record, one in told]
 
     def _as_holder(self, asked: inputs.AgentAsked) -> inputs.AgentAsked:
         contact = self._state.contacts.get(asked.contact_id)
@@ -147,7 +147,7 @@ class AnybodyMayAnswer(Shard):
 class OffersToWhoIsGone(Shard):
     """I9: a session that ended is not heard of."""
 
-    async def _inputs(self, records: Sequence[Incoming]) -> list[inputs.Input]:
+    async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         kept = [one for one in records if not isinstance(one.fact, agents.SessionEnded | agents.PresenceChanged)]
         return await super()._inputs(kept)
 
@@ -179,22 +179,67 @@ class AcceptsTwice(Shard):
         return [*decided, *(one for one in decided if isinstance(one[0], outputs.Accepted))]
 
 
+class StaysInItsFirstQueue(AnyLedger):
+    """Counts by queue: a contact that moved on is counted where it came from."""
+
+    async def commit(self, reign: Reign, batch: Batch) -> None:
+        rows = self._ledger._tables.contacts
+        first = {row.contact_id: rows[row.contact_id][1].queue_id for row in batch.contacts}
+        await self._ledger.commit(reign, batch)
+        for contact_id, queue_id in first.items():
+            rows[contact_id] = (reign.shard, replace(rows[contact_id][1], queue_id=queue_id))
+
+
+class DropsCallbacks(Shard):
+    """I1: who asks for a callback while an offer is out is not heard."""
+
+    async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
+        told = await super()._inputs(records)
+        return [
+            one for one in told if not (isinstance(one[1], inputs.CallbackAsked) and self._rings(one[1].contact_id))
+        ]
+
+    def _rings(self, contact_id: str) -> bool:
+        contact = self._state.contacts.get(contact_id)
+        return contact is not None and contact.state == "offered"
+
+
+class RepeatsNothing(MemoryRepeats):
+    """And nobody repeats what had no effect."""
+
+    async def repeat(self, *, before_ms: int, now_ms: int) -> int:
+        del before_ms, now_ms
+        return 0
+
+
+class BreaksOnOne(Shard):
+    """A mistake of ours, about one contact, each time that it is read."""
+
+    async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
+        told = await super()._inputs(records)
+        for self._applied, one in told:
+            assert getattr(one, "correlation", "") != "corr-key-4", "a mistake"
+        return told
+
+
 PLANTED: list[tuple[str, Parts, int]] = [
     ("I1", Parts(contacts=ForgetsTheOutbox), 1),
     ("I2", Parts(shard=AcceptsTwice), 1),
-    ("I3", Parts(shard=IgnoresUnits), 1),
-    ("I4", Parts(ledger=NoFence), 1),
+    ("I3", Parts(shard=IgnoresUnits), 2),
+    ("I4", Parts(ledger=NoFence), 7),
     ("I5", Parts(contacts=ForgetsKeys), 1),
     ("I6", Parts(shard=PublishesFirst), 1),
     ("I6", Parts(ledger=UnknownMeansDone), 1),
-    ("facts are missing", Parts(ledger=SkipsLines), 1),
-    ("I8", Parts(shard=AnybodyMayAnswer), 1),
-    ("I8", Parts(sessions=AnswersDone), 4),
-    ("I9", Parts(shard=OffersToWhoIsGone), 2),
-    ("I9", Parts(inboxes=NeverWakes), 2),
+    ("fact_refused", Parts(ledger=SkipsLines), 1),
+    ("I8", Parts(shard=AnybodyMayAnswer), 4),
+    ("I8", Parts(sessions=AnswersDone), 7),
+    ("I9", Parts(shard=OffersToWhoIsGone), 3),
+    ("I9", Parts(inboxes=NeverWakes), 7),
+    ("counts", Parts(ledger=StaysInItsFirstQueue), 1),
+    ("callback", Parts(shard=DropsCallbacks, repeats=RepeatsNothing), 2),
 ]
 """What is found, what breaks, and the seed in which it showed first."""
-SEEDS_MAX = 6
+SEEDS_MAX = 12
 """Seeds tried from that one on: the worlds of seeds change with the code."""
 
 
@@ -208,3 +253,11 @@ def test_a_planted_bug_is_found(finding: str, parts: Parts, first: int) -> None:
     tried = (simulate(seed, replace(parts)).findings for seed in range(first, first + SEEDS_MAX))
 
     assert any(finding in text for found in tried for text in found)
+
+
+def test_a_mistake_about_one_record_stops_nobody_else() -> None:
+    result = simulate(2, Parts(shard=BreaksOnOne))
+
+    broken = next(note.about["contact_id"] for note in result.history if note.about.get("key") == "key-4")
+    judged = [finding for finding in result.findings if finding.startswith(("I", "counts", "figures"))]
+    assert judged and all(broken in finding for finding in judged)

@@ -1,7 +1,7 @@
 """All four services, two of each, in one thread and in virtual time; what they do is decided by a seed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
@@ -136,6 +136,7 @@ class World:
             reporting=ReportingTables(server["reporting"]),
         )
         self.instances = [self._instance(service, number) for service in SERVICES for number in range(1, REPLICAS + 1)]
+        self.frozen: Instance | None = None
         self._helpers: dict[asyncio.Task[None], None] = {}
         loop.on_turn = self._on_turn
         loop.set_exception_handler(self._unhandled)
@@ -174,7 +175,7 @@ class World:
         self, service: str, work: Callable[[Any], Awaitable[Answer]], *, timeout_s: float = 10.0, to: int | None = None
     ) -> Answer:
         """Ask one of the replicas, as a client behind a load balancer does. Raises `Unreachable`."""
-        replicas = [one for one in self.instances if one.service == service]
+        replicas = [one for one in self.instances if one.service == service and one is not self.frozen]
         instance = self.random.choice(replicas) if to is None else replicas[to]
         await asyncio.sleep(self.faults.latency_s())
         wiring = instance.wiring
@@ -210,6 +211,13 @@ class World:
         self.faults.on = False
         self.faults.away_until_s.clear()
         self.note("fault", "no more faults")
+
+    def freeze_one(self) -> None:
+        """One process stands still for ever; whoever watches over it has noticed, and sends no more requests to it."""
+        self.frozen = self.chance.choice(self.instances)
+        self.note(self.frozen.name, "is frozen")
+        self.faults.counts["frozen for ever"] += 1
+        self.loop.pause(self.frozen.process, 1e6)
 
     def _instance(self, service: str, number: int) -> Instance:
         name = f"{service}-{number}"
@@ -307,13 +315,13 @@ class World:
         if not isinstance(why, asyncio.CancelledError):
             self.wrong(f"nobody saw an error: {context.get('message')}: {why!r}")
 
-    def _logged(self, _logger: Any, method: str, event: dict[str, Any]) -> Any:
+    def _logged(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         process = PROCESS.get()
         what = event.pop("event")
         event.pop("exc_info", None)
-        if method not in ("debug",):
+        if method != "debug":
             self.note("?" if process is None else process.name, what, **event)
-        if what in ("memory_diverged", "core_broken"):
+        if method in ("error", "exception", "critical"):
             self.wrong(f"{what}: {event}")
         raise structlog.DropEvent
 

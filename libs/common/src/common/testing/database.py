@@ -7,7 +7,7 @@ from typing import TypeVar
 from common.contracts.topics import ROUTING, SHARDS
 from common.runtime.bus import Incoming, Place
 from common.runtime.failures import Retryable
-from common.runtime.following import OpenSeat, Seat, Sequences
+from common.runtime.following import IDLE_SESSION_TIMEOUT_S, OpenSeat, Seat, Sequences
 from common.runtime.outbox import OutboxRow
 from common.testing.faults import Line, through
 
@@ -25,10 +25,10 @@ class MemoryServer:
         self._sessions: list[MemorySession] = []
         self._locks: dict[Hashable, MemorySession] = {}
 
-    def session(self, line: Line) -> "MemorySession":
-        """A new session of the process at the other end of `line`."""
+    def session(self, line: Line, *, idle_max_s: float = 0.0) -> "MemorySession":
+        """A new session of the process at the other end of `line`; silent for `idle_max_s`, it is ended (0: never)."""
         self._sessions = [one for one in self._sessions if one.is_open]
-        self._sessions.append(MemorySession(self, line))
+        self._sessions.append(MemorySession(self, line, idle_max_s))
         return self._sessions[-1]
 
     def holder(self, key: Hashable) -> "MemorySession | None":
@@ -53,10 +53,19 @@ class MemoryServer:
 class MemorySession:
     """A connection with what hangs on it. It ends once, from either side; its locks go with it."""
 
-    def __init__(self, server: MemoryServer, line: Line) -> None:
+    def __init__(self, server: MemoryServer, line: Line, idle_max_s: float = 0.0) -> None:
         self.server = server
         self.line = line
-        self.is_open = True
+        self._idle_max_s = idle_max_s
+        self._heard_at_s = server.now_s()
+        self._is_open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side ended it, and it was not silent for too long."""
+        if self._idle_max_s and self.server.now_s() - self._heard_at_s > self._idle_max_s:
+            self._is_open = False
+        return self._is_open
 
     def lock(self, key: Hashable) -> bool:
         """Take the lock, unless another session has it."""
@@ -64,7 +73,7 @@ class MemorySession:
 
     def end(self) -> None:
         """From the server's side; the client sees it at its next call."""
-        self.is_open = False
+        self._is_open = False
 
     @asynccontextmanager
     async def call(self, what: str) -> AsyncIterator[None]:
@@ -72,6 +81,7 @@ class MemorySession:
         async with through(self.line, what):
             if not self.is_open:
                 raise Retryable(f"{what}: the session was ended")
+            self._heard_at_s = self.server.now_s()
             yield
 
 
@@ -185,7 +195,7 @@ class MemorySeat:
 
         async def open_seat() -> Seat:
             async with through(line, "open seat"):
-                session = server.session(line)
+                session = server.session(line, idle_max_s=IDLE_SESSION_TIMEOUT_S)
             return cls(session, name=name, positions=positions, apply=apply_on)
 
         return open_seat
