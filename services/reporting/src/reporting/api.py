@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
-from common.runtime.on_its_way import OnItsWay
+from common.runtime.on_its_way import OnItsWay, is_young
 from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
 from reporting.errors import BAD_INTERVAL
 from reporting.ports import Figures
@@ -153,7 +153,9 @@ def add_routes(
         contact_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")], _: Annotated[Principal, Depends(reader)]
     ) -> Response | dict[str, Any]:
         """Everything that happened to a contact (role supervisor or admin)."""
-        found = await on_its_way.look(lambda: figures.journey(contact_id))
+        found = await on_its_way.look(
+            lambda: figures.journey(contact_id), may_come=is_young(contact_id, clock.now_ms())
+        )
         if found is None:
             return answer(NOT_FOUND, "No fact speaks of such a contact.")
         return _journey(found)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.clock import Clock
 from common.runtime.http import require_role
-from common.runtime.on_its_way import OnItsWay
+from common.runtime.on_its_way import OnItsWay, is_young
 from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
 from router.views import Views
 
@@ -79,7 +79,9 @@ def add_view_routes(app: FastAPI, *, views: Views, verifier: TokenVerifier, cloc
         contact_id: ContactId, request: Request, _: Annotated[Principal, Depends(reader)]
     ) -> Response | dict[str, Any]:
         """Position and wait, median and 90th percentile, at most five seconds old (role supervisor or admin)."""
-        found = await on_its_way.look(lambda: views.wait(contact_id, request.headers))
+        found = await on_its_way.look(
+            lambda: views.wait(contact_id, request.headers), may_come=is_young(contact_id, clock.now_ms())
+        )
         return answer(NOT_FOUND, f"There is no contact {contact_id} here.") if found is None else found
 
     @app.get(
@@ -92,5 +94,7 @@ def add_view_routes(app: FastAPI, *, views: Views, verifier: TokenVerifier, cloc
         contact_id: ContactId, request: Request, _: Annotated[Principal, Depends(reader)]
     ) -> Response | dict[str, Any]:
         """Every decision with its reason, and what keeps each agent from being asked now (role supervisor or admin)."""
-        found = await on_its_way.look(lambda: views.trace(contact_id, request.headers))
+        found = await on_its_way.look(
+            lambda: views.trace(contact_id, request.headers), may_come=is_young(contact_id, clock.now_ms())
+        )
         return answer(NOT_FOUND, f"There is no contact {contact_id} here.") if found is None else found

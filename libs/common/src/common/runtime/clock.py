@@ -166,3 +166,13 @@ def new_id() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def made_at_ms(identifier: str) -> int | None:
+    """When an id of `new_id` was made, by its maker's wall clock; None when it is not such an id."""
+    if len(identifier) != 36 or identifier[14] != "7":
+        return None
+    try:
+        return int(identifier[:8] + identifier[9:13], 16)
+    except ValueError:
+        return None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from common.runtime.clock import monotonic_s
+from common.runtime.clock import made_at_ms, monotonic_s
 from common.runtime.failures import Retryable
 
 Found = TypeVar("Found")
@@ -16,6 +16,16 @@ CALLERS_MAX = 64
 """Callers that may look again at the same time; one more is told to come again (`Retryable`)."""
 
 
+YOUNG_MS = 60_000
+"""A contact that is older than this, by the clock of who made its id, is not on its way any more: as far apart as clocks may be."""
+
+
+def is_young(contact_id: str, now_ms: int) -> bool:
+    """Whether the contact may have been made a moment ago, so that its facts may be on their way."""
+    at_ms = made_at_ms(contact_id)
+    return at_ms is not None and abs(now_ms - at_ms) < YOUNG_MS
+
+
 class OnItsWay:
     """Bounded patience with facts of other services, shared by all callers of one process."""
 
@@ -24,10 +34,10 @@ class OnItsWay:
         self._callers_max = callers_max
         self._callers = 0
 
-    async def look(self, look: Callable[[], Awaitable[Found | None]]) -> Found | None:
-        """What `look` finds at once or within the wait, else None. Raises `Retryable` when too many look already."""
+    async def look(self, look: Callable[[], Awaitable[Found | None]], *, may_come: bool = True) -> Found | None:
+        """What `look` finds at once or, where it `may_come`, within the wait, else None. Raises `Retryable` when too many wait."""
         found = await look()
-        if found is not None:
+        if found is not None or not may_come:
             return found
         if self._callers >= self._callers_max:
             raise Retryable("too many callers wait for facts that may be on their way")
