@@ -10,7 +10,7 @@ if [ ! -f .env ]; then
   (
     umask 077
     echo "PORCHLIGHT_UID=$(id -u)"
-    echo "KAFKA_CLUSTER_ID=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)"
+    echo "KAFKA_CLUSTER_ID=P$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)" # a dash first would be taken for an option
   ) >.env
 fi
 . ./.env

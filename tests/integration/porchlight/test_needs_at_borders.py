@@ -44,6 +44,9 @@ BAD = [
 ]
 
 
+JSON_LEVELS_MAX = 32
+
+
 class Border:
     """The ways in."""
 
@@ -85,12 +88,17 @@ async def border(platform: RunningPlatform) -> Border:
     return Border(platform, key)
 
 
+def is_no_json_of_ours(need: str) -> bool:
+    """Whether it is nested so deep that the body is refused before anybody asks what it means."""
+    return need.count("[{") > JSON_LEVELS_MAX
+
+
 @pytest.mark.parametrize("need", BAD, ids=lambda need: need[:40] + str(len(need)))
 @pytest.mark.parametrize("way", ["post", "transfer", "queue"])
 def test_a_need_that_cannot_be_is_a_problem_with_a_way_out(border: Border, way: str, need: str) -> None:
     answer = getattr(border, way)(need)
 
-    assert answer.status_code == 422, answer.text
+    assert answer.status_code == (400 if is_no_json_of_ours(need) else 422), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert len(answer.json()["way_out"]) > 20
 

@@ -51,3 +51,13 @@ def test_the_project_speaks_of_itself_alone() -> None:
     found = [(path.name, word) for path in texts for word in words if word in path.read_text(errors="replace")]
 
     assert found == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_was_written_for_its_newest_migration(service: str) -> None:
+    folder = ROOT / "services" / service
+    newest = max(path.name[:4] for path in (folder / "migrations" / "versions").glob("[0-9]*.py"))
+    (config,) = folder.glob("src/*/config.py")
+    assert f'SCHEMA = "{newest}"' in config.read_text(), (
+        "say so in config.py, or an older schema passes for the right one"
+    )

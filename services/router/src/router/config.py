@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest migration that this code was written for."""
 
 
