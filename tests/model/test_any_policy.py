@@ -13,14 +13,14 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.contracts.policies import QueuePolicy
+from common.contracts.policies import Need, QueuePolicy
 from router.core import State, inputs, outputs, step
 from router.core.invariants import check
 from router.core.outputs import RELEASES
 from router.core.queues import relink
 from router.core.restore import restore
 from router.core.state import set_timer
-from router.core.values import Agent, Contact
+from router.core.values import Agent, Contact, Queue
 from router.vetting import Known, vet
 from tests.support.builders import arrived, asked, queue, seen
 
@@ -264,18 +264,104 @@ class Promises:
             assert wish in [(one.contact_id, one.requested_at_ms) for one in granted], f"{wish} is not granted"
 
 
+class Onlookers:
+    """All that judge a history."""
+
+    def __init__(self) -> None:
+        self.rows, self.promises, self.abilities = Rows(), Promises(), Abilities()
+
+    def take(self, told: inputs.Input, said: tuple[Any, ...]) -> None:
+        self.rows.take(said)
+        self.promises.take(told, said)
+        self.abilities.take(told, said)
+
+
+class Abilities:
+    """Who may be asked: an onlooker who knows inputs and outputs only.
+
+    An agent meets what the queue asks, or what the queue asks from whom it may borrow; and in any case what the contact itself
+    asks, and its present step. What is due happens before what is told: an offer may be right by what was known till then.
+    """
+
+    def __init__(self) -> None:
+        self.queues: dict[str, Queue] = {}
+        self.pictures: dict[str, inputs.AgentSeen] = {}
+        self.asks: dict[str, inputs.ContactArrived] = {}
+        self.at: dict[str, tuple[str, str, int]] = {}
+
+    def take(self, told: inputs.Input, said: tuple[Any, ...]) -> None:
+        before = self.queues, self.pictures
+        if isinstance(told, inputs.QueueSet):
+            queue = self.queues.get(told.queue.queue_id)
+            if queue is None or queue.version < told.queue.version:
+                self.queues = {**self.queues, told.queue.queue_id: told.queue}
+        elif isinstance(told, inputs.AgentSeen):
+            picture = self.pictures.get(told.agent_id)
+            if picture is None or (picture.session_no, picture.seq) < (told.session_no, told.seq):
+                self.pictures = {**self.pictures, told.agent_id: told}
+        elif isinstance(told, inputs.ContactArrived):
+            self.asks.setdefault(told.contact_id, told)
+        for one in said:
+            name, contact_id = type(one).__name__, getattr(one, "contact_id", "")
+            if name in ("Queued", "Moved", "Transferred"):
+                named = one.to_agent if name == "Transferred" else self.at.get(contact_id, ("", "", 0))[1]
+                self.at[contact_id] = (one.queue_id, named, 0)
+            elif name in ("StepJoined", "StepSkipped", "StepExpired"):
+                place = one.step - 1 if name == "StepJoined" else one.step
+                self.at[contact_id] = (*self.at[contact_id][:2], place)
+            elif name == "Offered":
+                able = any(
+                    self.may(one.agent_id, contact_id, *known) for known in (before, (self.queues, self.pictures))
+                )
+                assert able, f"{contact_id} is offered to {one.agent_id}, who is not able"
+
+    def may(
+        self, agent_id: str, contact_id: str, queues: dict[str, Queue], pictures: dict[str, inputs.AgentSeen]
+    ) -> bool:
+        queue_id, named, place = self.at[contact_id]
+        queue, contact, agent = queues[queue_id], self.asks[contact_id], pictures[agent_id]
+        borrow = queue.policy.borrow
+        lender = None if borrow is None else queues.get(borrow.lender)
+        own = all(dict(agent.skills).get(skill, -1) >= level for skill, level in contact.requirements)
+        steps = self.steps(queue, contact, named)
+        return (
+            own
+            and (meets(queue.need, agent) or (lender is not None and meets(lender.need, agent)))
+            and (place >= len(steps) or meets(steps[place], agent))
+        )
+
+    def steps(self, queue: Queue, contact: inputs.ContactArrived, named: str) -> list[Need]:
+        """Whom the contact knows, in the queue's order, then the queue's steps; who is named goes first where it says nothing."""
+        known = {
+            "last_agent": Need(agent=contact.last_agent) if contact.last_agent else None,
+            "account_team": Need(attribute="team", value=contact.account_team) if contact.account_team else None,
+            "named_agent": Need(agent=named) if named else None,
+        }
+        kinds = [one.to for one in queue.policy.sticky]
+        sticky = [known[kind] for kind in (kinds if "named_agent" in kinds else ["named_agent", *kinds])]
+        return [*(need for need in sticky if need is not None), *(step.need for step in queue.policy.steps)]
+
+
+def meets(need: Need, agent: inputs.AgentSeen) -> bool:
+    """Of what policies here ask: a skill, a name, an attribute."""
+    return (
+        (not need.skill or dict(agent.skills).get(need.skill, -1) >= need.min_level)
+        and need.agent in ("", agent.agent_id)
+        and (not need.attribute or (need.attribute, need.value) in agent.attributes)
+    )
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**9))
 def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
-    player, rows, promises = Player(seed), Rows(), Promises()
+    player, onlookers = Player(seed), Onlookers()
     state, twin = State(), State()
     told = player.begin()
     for number in range(140):
         one = told.pop(0) if told else player.next()
         said = step(state, one, player.now_ms)
         check(state)
-        rows.take(said)
-        promises.take(one, said)
+        onlookers.take(one, said)
         player.hear(said)
         assert decisions(step(twin, one, player.now_ms)) == decisions(said), "a twin decided otherwise"
         state.to_score.clear()
@@ -288,10 +374,10 @@ def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
             said = step(state, inputs.Ticked(), player.now_ms)
             again = step(twin, inputs.Ticked(), player.now_ms)
             assert decisions(again) == decisions(said), "a rebuilt state decided otherwise"
-            rows.take(said)
-            promises.take(inputs.Ticked(), said)
+            onlookers.take(inputs.Ticked(), said)
             player.hear(said)
-    promises.take(inputs.Ticked(), step(state, inputs.Ticked(), player.now_ms + HOLD_MAX_MS))
+    onlookers.take(inputs.Ticked(), step(state, inputs.Ticked(), player.now_ms + HOLD_MAX_MS))
+    promises = onlookers.promises
     assert promises.asked == promises.asked & promises.answered, "a command is never answered"
 
 
@@ -325,7 +411,7 @@ def rebuilt(state: State) -> State:
             if group.held_until_ms is not None:
                 set_timer(again, group.held_until_ms, "queue", group.queue_id)
     for queue_id in again.borrowing:
-        relink(again, queue_id)
+        relink(again, queue_id, [])
     return again
 
 

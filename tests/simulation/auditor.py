@@ -324,14 +324,12 @@ def _check_order(model: Model, commit: Commit, life: Life, fact: routing.OfferMa
 
 
 def _is_able(model: Model, life: Life, picture: AgentPicture, queue: config.QueueDefined) -> bool:
-    """Skills of the queue, or of the one that it borrows from, and of the contact."""
-    own = _meets(picture, [(one.skill, one.min_level) for one in queue.requirements])
-    if own and _meets(picture, life.needs):
-        return True
-    if queue.policy.borrow is None:
+    """Skills of the contact in any case, and of the queue or of the one that it borrows from."""
+    if not _meets(picture, life.needs):
         return False
-    lenders = model.versions(queue.policy.borrow.lender)
-    return any(_meets(picture, [(one.skill, one.min_level) for one in lender.requirements]) for lender in lenders)
+    borrow = queue.policy.borrow
+    asking = [queue, *(() if borrow is None else model.versions(borrow.lender))]
+    return any(_meets(picture, [(one.skill, one.min_level) for one in which.requirements]) for which in asking)
 
 
 def _meets(picture: AgentPicture, needs: Any) -> bool:

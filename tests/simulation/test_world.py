@@ -16,6 +16,7 @@ FRESH_S = float(os.environ.get("PORCHLIGHT_FRESH_SEEDS_S", "30"))
 FIXED = {
     1: "an overflow kept the units of the queue that it came from",
     5: "two agents' worth of capacity in one agent after a policy changed",
+    6: "a contact that asked for spanish was offered to a lent agent without it",
     13: "a contact was offered with units of a policy that had been replaced",
     18: "the same, for waiting contacts after a takeover",
 }

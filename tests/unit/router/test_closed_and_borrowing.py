@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from common.contracts.policies import Borrow, Condition, Overflow
+from common.contracts.policies import Borrow, Condition, Need, Overflow, Step
 from router.core import inputs, outputs
+from router.core.estimates import estimate
+from router.core.explain import explain
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -138,3 +140,146 @@ class TestBorrowing:
         table.tell(asked("complete", contact_id="l1"), at_ms=1_000)
 
         assert (busy, table.offers()) == (set(), [("b1", "ann")])
+
+
+STEP = Step(need=Need(skill="es", min_level=50), expires_ms=60_000)
+
+
+def helped(**policy: Any) -> Table:
+    """Queue b (skill x, nobody has it) borrows the agents of l (skill y) while somebody waits in it."""
+    borrow = Borrow(lender="l", when=Condition(length_over=0))
+    return Table(queue("l", requirements=(("y", 1),)), queue("b", requirements=(("x", 1),), borrow=borrow, **policy))
+
+
+class TestWhomItBorrows:
+    """Borrowing sets aside what the queue asks of an agent, and never what the contact or its step asks."""
+
+    @pytest.mark.parametrize(
+        "own",
+        [{"requirements": (("es", 50),)}, {"need": Need(language="es")}, {"need": Need(not_=Need(region="north"))}],
+        ids=["skill", "language", "region ruled out"],
+    )
+    @pytest.mark.parametrize("first", ["contact", "agents"])
+    def test_a_lent_agent_must_be_what_the_contact_asks_for(self, own: dict[str, Any], first: str) -> None:
+        table = helped()
+        contact = [arrived("b1", queue_id="b", **own)]
+        unable = seen("plain", skills=(("y", 90),), region="north")
+        able = seen("spanish", skills=(("es", 50), ("y", 1)), languages=("es",))
+        in_turn = [*contact, unable, able] if first == "contact" else [unable, *contact, able]
+
+        offered = [(type(one).__name__, table.tell(one) and table.offers()) for one in in_turn]
+
+        assert offered[-1][1] == [("b1", "spanish")]
+        assert [offers for _, offers in offered[:-1]] == [[], []]
+
+    def test_who_meets_the_contact_but_neither_queue_is_not_asked(self) -> None:
+        table = helped()
+
+        table.tell(arrived("b1", queue_id="b", requirements=(("es", 50),)), seen("ann", skills=(("es", 90),)))
+
+        assert table.offers() == []
+
+    def test_a_contact_that_asks_for_what_its_queue_asks_asks_it_of_lent_agents_too(self) -> None:
+        table = helped()
+        table.tell(seen("olga", skills=(("y", 90),)))
+
+        table.tell(arrived("same", queue_id="b", requirements=(("x", 1),)), arrived("any", queue_id="b"))
+
+        assert table.offers() == [("any", "olga")]
+
+    def test_a_lent_agent_must_be_what_the_step_asks_for_while_it_lasts(self) -> None:
+        table = helped(steps=(STEP,))
+        table.tell(seen("expert", presence="break", skills=(("es", 50), ("x", 1))), seen("olga", skills=(("y", 1),)))
+
+        table.tell(arrived("b1", queue_id="b"), at_ms=1_000)
+        during = table.offers()
+        table.tick(61_000)
+
+        assert (during, table.offers()) == ([], [("b1", "olga")])
+
+    def test_a_step_that_a_lent_agent_could_serve_is_joined(self) -> None:
+        table = helped(steps=(STEP,))
+        table.tell(seen("busy", presence="break", skills=(("es", 90), ("y", 1))))
+        table.tell(arrived("b1", queue_id="b"))  # it begins to borrow, and this one's step was passed over
+
+        table.tell(arrived("b2", queue_id="b"))
+
+        assert table.kinds() == ["Queued", "StepJoined"]
+
+    def test_when_it_ends_a_step_that_only_lent_agents_could_serve_is_skipped(self) -> None:
+        table = Table(
+            queue("l", requirements=(("y", 1),)),
+            queue(
+                "b",
+                requirements=(("x", 1),),
+                steps=(STEP,),
+                borrow=Borrow(lender="l", when=Condition(length_over=0), guard=Condition(length_over=0, closed=True)),
+            ),
+        )
+        table.tell(seen("busy", presence="break", skills=(("es", 90), ("y", 1))))
+        table.tell(arrived("b1", queue_id="b"), arrived("b2", queue_id="b"), arrived("l1", queue_id="l"))
+
+        table.tell(inputs.QueueOpened(queue_id="l", is_open=False))
+
+        assert table.kinds() == ["StepSkipped"]
+        assert [one.contact_id for one in table.said] == ["b2"]
+
+    def test_a_lender_that_asks_for_more_is_followed(self) -> None:
+        table = helped(steps=(STEP,))
+        table.tell(seen("busy", presence="break", skills=(("es", 90), ("y", 1))))
+        table.tell(arrived("b1", queue_id="b"), arrived("b2", queue_id="b"))
+
+        table.tell(inputs.QueueSet(queue=queue("l", version=2, requirements=(("y", 50),))))
+
+        assert table.kinds() == ["StepSkipped"]
+
+    def test_what_is_told_of_the_wait_counts_lent_agents_who_could_serve_the_contact(self) -> None:
+        table = helped()
+        table.tell(*(seen(name, presence="break", skills=(("y", 1),)) for name in ("olga", "otto")))
+        table.tell(seen("spanish", presence="break", skills=(("es", 50), ("y", 1))))
+        table.tell(arrived("b1", queue_id="b"), at_ms=1_000)
+        table.tell(arrived("b2", queue_id="b", requirements=(("es", 50),)), at_ms=2_000)
+
+        waits = [estimate(table.state, table.state.contacts[name]) for name in ("b1", "b2")]
+
+        assert [(one.position, one.agents) for one in waits] == [(1, 3), (2, 1)]
+        assert list(table.state.told) == ["b2"]  # what it teaches: nothing could be told to the first one as it came
+
+    def test_an_explanation_says_what_an_agent_must_be_now(self) -> None:
+        table = helped()
+        table.tell(seen("olga", skills=(("y", 1),)), seen("eve", skills=(("z", 1),)))
+        table.tell(arrived("b1", queue_id="b", requirements=(("es", 50),)))
+
+        found = explain(table.state, table.state.contacts["b1"])
+
+        assert dict(found.agents) == {"olga": "need", "eve": "queue_need"}
+        assert [part.get("any") is not None or part.get("skill") for part in found.need["all"]] == [True, "es"]
+
+    def test_a_contact_is_passed_on_to_a_lent_agent_while_it_is_borrowed(self) -> None:
+        table = helped()
+        table.tell(
+            seen("olga", skills=(("y", 1),)),
+            arrived("b1", queue_id="b"),
+            asked("accept", agent_id="olga", contact_id="b1"),
+        )
+        table.tell(
+            seen("otto", presence="break", skills=(("y", 1),)), arrived("b2", queue_id="b", requirements=(("es", 1),))
+        )
+
+        table.tell(asked("transfer", command_id="k2", agent_id="olga", contact_id="b1", to_agent="otto"))
+
+        assert table.kinds() == ["Transferred", "StepJoined"]
+
+    @pytest.mark.parametrize(("other", "again"), [("plain", [("b1", "olga")]), ("spanish", [])])
+    def test_a_lent_agent_who_declines_is_asked_again_soon_where_no_other_could_serve_the_contact(
+        self, other: str, again: list[tuple[str, str]]
+    ) -> None:
+        table = helped()
+        skills = {"plain": (("y", 1),), "spanish": (("es", 50), ("y", 1))}
+        table.tell(seen("otto", presence="break", skills=skills[other]), seen("olga", skills=skills["spanish"]))
+        table.tell(arrived("b1", queue_id="b", requirements=(("es", 50),)))
+
+        table.tell(asked("decline", agent_id="olga", contact_id="b1"), at_ms=2_000)
+        table.tick(7_000)
+
+        assert table.offers() == again

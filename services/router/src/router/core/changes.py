@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from common.contracts.policies import ANYBODY
 from router.core import outputs
 from router.core.binding import bind_to_queue, follow_queue
 from router.core.bursts import hold_bursts
 from router.core.estimates import learn_handling
+from router.core.needs import both
 from router.core.outputs import AttemptDecision, ContactDecision, Output
 from router.core.staff import able_profiles, place_agent
 from router.core.state import State, remember_ended
 from router.core.transitions import TRANSITIONS
 from router.core.values import ENDED, Agent, Contact, ContactState, Offer
-from router.core.waiting import moments, put_waiting, take_waiting, wake_at
+from router.core.waiting import borrowing_need, moments, put_waiting, take_waiting, wake_at
 
 
 def move(
@@ -197,11 +197,16 @@ def touch_agent(state: State, agent: Agent) -> None:
 
 
 def is_sole_able(state: State, contact: Contact, agent_id: str) -> bool:
-    """Whether nobody else who is signed in could serve the contact as it waits now."""
-    group = state.place_of.get(contact.contact_id)
-    need = ANYBODY if group is None else group[0].key[2]
-    left = (able_profiles(state, need, contact.pool) if group is None else group[0].able) & state.staffed
-    profile = state.profile_of[agent_id]
+    """Whether nobody else who is signed in could serve the contact, which waits, as it waits now.
+
+    A lent agent is judged as if their queue still borrowed: it may have ended to while it waited for their answer.
+    """
+    group, profile = state.place_of[contact.contact_id][0], state.profile_of[agent_id]
+    able = group.able
+    if not able >> profile.no & 1:
+        asked = borrowing_need(state, state.queues[contact.queue_id])
+        able = able_profiles(state, both(asked, group.own_need), contact.pool)
+    left = able & state.staffed
     return left == 1 << profile.no and profile.staffed == 1
 
 

@@ -1,6 +1,6 @@
 """Which of the able agents with room is asked. Every order ends in the agent's id."""
 
-from router.core.needs import skills_of
+from router.core.needs import both, skills_of
 from router.core.room import obstacle
 from router.core.staff import able_profiles, first_agent, place_agent
 from router.core.state import IDLE, LOAD, TURN, Group, Profile, State
@@ -78,7 +78,7 @@ def rank(queue: Queue, group: Group, profile: Profile) -> int:
     if choice.method == "best_fit":
         value = sum(levels.get(skill, 0) * weight for skill, weight in choice.weights.items())
     else:
-        value = sum(levels.get(skill, 0) for skill in skills_of(group.key[2]))
+        value = sum(levels.get(skill, 0) for skill in skills_of(both(queue.need, group.own_need)))
     group.ranks[profile.no] = -value
     return -value
 

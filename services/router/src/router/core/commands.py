@@ -11,7 +11,7 @@ from router.core.outputs import Output
 from router.core.room import allot, could_ever_take, demand_of, obstacle
 from router.core.state import State
 from router.core.values import Contact, ContactState, Offer
-from router.core.waiting import wake_at
+from router.core.waiting import queue_need, wake_at
 
 KIND_OF = {"agent_not_signed_in": "unknown_agent", "agent_not_able": "unknown_agent", "nobody_able": "unknown_queue"}
 """The reason that every reader of the log knows, for those that came later; these go as its detail."""
@@ -117,7 +117,7 @@ def _transfer_obstacle(state: State, contact: Contact, asked: inputs.AgentAsked)
         return "unknown_queue"
     if contact.transfers >= queue.policy.transfers_max:
         return "too_many_transfers"
-    need = both(queue.need, _need_afterwards(contact, asked))
+    need = both(queue_need(state, queue), _need_afterwards(contact, asked))
     if is_impossible(need):
         return "nobody_able"
     if not asked.to_agent:

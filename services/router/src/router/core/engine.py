@@ -72,7 +72,7 @@ def _match(state: State, decided: list[Output]) -> None:
                 break
             offer(state, found[0], found[1], decided)
             if state.borrowing:
-                check_borrowing(state, state.dirty_queues)  # the queue may need its lender no longer
+                check_borrowing(state, state.dirty_queues, decided)  # the queue may need its lender no longer
         if not (state.entered or state.dirty_queues or state.dirty_groups or state.dirty_agents):
             break
         check_queues(state, decided)

@@ -25,7 +25,7 @@ from router.core.room import demand_of
 from router.core.staff import able_profiles
 from router.core.state import Group, Handling, Lesson, State, Told
 from router.core.values import Contact, ContactState, Queue
-from router.core.waiting import entry_of, is_true, rank_now, rate_of
+from router.core.waiting import entry_of, is_true, queue_need, rank_now, rate_of
 
 HANDLE_DEFAULT_MS = 180_000
 """Mean handle time of a queue and channel of which nobody has seen a contact yet."""
@@ -112,7 +112,7 @@ def foresee(state: State, contact: Contact, queue: Queue) -> None:
     if state.now_ms < state.tell_next_ms.get(key, 0):
         return
     state.tell_next_ms[key] = state.now_ms + TELL_EVERY_MS
-    able = able_profiles(state, both(queue.need, contact.need), queue.pool)
+    able = able_profiles(state, both(queue_need(state, queue), contact.need), queue.pool)
     if _is_free(state, queue, contact.channel, able):
         return  # it has an offer at once
     level, rest, _, name = entry_of(queue, contact)

@@ -16,7 +16,7 @@ from router.core.room import Demand, demand_of, obstacle
 from router.core.staff import able_profiles
 from router.core.state import Group, State
 from router.core.values import Agent, Contact, ContactState
-from router.core.waiting import need_now, score_now
+from router.core.waiting import need_now, queue_need, score_now
 
 AGENTS_MAX = 200
 """Agents in an explanation; the rest is counted by reason."""
@@ -61,7 +61,7 @@ def explain(state: State, contact: Contact) -> Explanation:
     queue = state.queues[contact.queue_id]
     place = state.place_of.get(contact.contact_id)
     group = None if place is None else place[0]
-    need = need_now(state, contact)
+    of_queue, need = queue_need(state, queue), need_now(state, contact)
     named = set(named_agents(need))
     demand = demand_of(queue, contact.channel)
     able = able_profiles(state, need, contact.pool) if group is None else group.able
@@ -70,7 +70,7 @@ def explain(state: State, contact: Contact) -> Explanation:
     for agent in islice(pool, LOOKED_AT_MAX):
         profile = state.profile_of[agent.agent_id]
         if not (able >> profile.no & 1 or (agent.agent_id in named and _is_meant(state, need, agent))):
-            reason = "need" if is_met(queue.need, profile.traits) else "queue_need"
+            reason = "need" if is_met(of_queue, profile.traits) else "queue_need"
         else:
             reason = _hindrance(state, contact, agent, demand, group)
         near = NEARNESS.index(reason) if reason in NEARNESS else len(NEARNESS)

@@ -109,8 +109,9 @@ def _rank(state: State, group: Group, contact: Contact, profile: Profile) -> Ran
     if state.is_plain:
         return (0, *entry)
     own = 0
-    if state.queues[group.queue_id].policy.order.own_skill_first:
-        skills = skills_of(group.key[2])
+    queue = state.queues[group.queue_id]
+    if queue.policy.order.own_skill_first:
+        skills = skills_of(queue.need) or skills_of(group.own_need)
         own = -dict(profile.traits.skills).get(skills[0], 0) if skills else 0
     return (own, *rank_now(state, group, entry, state.now_ms))
 

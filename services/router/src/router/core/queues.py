@@ -12,15 +12,15 @@ from router.core.estimates import estimate, estimate_newest
 from router.core.outputs import Output
 from router.core.staff import able_profiles, place_everybody
 from router.core.state import IDLE, State, set_timer
-from router.core.steps import members
+from router.core.steps import members, skip_where_nobody_is
 from router.core.values import Contact, ContactState, Queue
 from router.core.waiting import (
     age_queues,
     forget_demands,
-    link_group,
     longest_wait_ms,
     put_all_waiting,
     rate_of,
+    relink_groups,
     take_all_waiting,
     take_waiting,
 )
@@ -49,7 +49,7 @@ def set_queue(state: State, told: inputs.QueueSet, decided: list[Output]) -> Non
     for contact in waiting:
         bind_to_queue(state, contact, decided)
     put_all_waiting(state, waiting)
-    relink_borrowers(state, queue.queue_id)
+    relink_borrowers(state, queue.queue_id, decided)
     for group in state.groups.values():
         if group.waiting:
             state.dirty_groups[group.no] = None
@@ -134,15 +134,15 @@ def check_queues(state: State, decided: list[Output]) -> None:
     dirty, state.dirty_queues = state.dirty_queues, {}
     for queue_id in sorted(dirty):
         _judge_standing(state, state.queues[queue_id], decided)
-    check_borrowing(state, dirty)
+    check_borrowing(state, dirty, decided)
 
 
-def check_borrowing(state: State, dirty: dict[str, None]) -> None:
+def check_borrowing(state: State, dirty: dict[str, None], decided: list[Output]) -> None:
     """Let queues begin or end to borrow, where they or their lenders changed."""
     for queue_id in state.borrowers:
         borrow = state.queues[queue_id].policy.borrow
         if borrow is not None and (queue_id in dirty or borrow.lender in dirty):
-            _borrow(state, state.queues[queue_id])
+            _borrow(state, state.queues[queue_id], decided)
 
 
 def _judge_standing(state: State, queue: Queue, decided: list[Output]) -> None:
@@ -328,7 +328,7 @@ def _reason(rule: Overflow) -> str:
     return QUEUE_FULL
 
 
-def _borrow(state: State, queue: Queue) -> None:
+def _borrow(state: State, queue: Queue, decided: list[Output]) -> None:
     """Begin or end to borrow the lender's agents."""
     borrow = queue.policy.borrow
     assert borrow is not None, queue
@@ -345,19 +345,16 @@ def _borrow(state: State, queue: Queue) -> None:
         state.borrowing.add(queue.queue_id)
     else:
         state.borrowing.discard(queue.queue_id)
-    relink(state, queue.queue_id)
+    relink(state, queue.queue_id, decided)
 
 
-def relink_borrowers(state: State, lender: str) -> None:
+def relink_borrowers(state: State, lender: str, decided: list[Output]) -> None:
     """The lender's need may have changed: work out anew whom its borrowers may ask."""
     for queue in state.queues.values():
         if queue.policy.borrow is not None and queue.policy.borrow.lender == lender:
-            relink(state, queue.queue_id)
+            relink(state, queue.queue_id, decided)
 
 
-def relink(state: State, queue_id: str) -> None:
-    """Work out anew who may serve the queue's groups."""
-    for group in list(state.groups.values()):
-        if group.queue_id == queue_id:
-            link_group(state, group)
-            state.dirty_groups[group.no] = None
+def relink(state: State, queue_id: str, decided: list[Output]) -> None:
+    """Work out anew who may serve the queue's groups; steps for which nobody is left are skipped."""
+    skip_where_nobody_is(state, relink_groups(state, queue_id), decided)

@@ -8,7 +8,7 @@ from router.core.crews import count_agent, uncount_agent
 from router.core.needs import Traits, is_met, named_agents
 from router.core.outputs import Output
 from router.core.room import ANYTHING, DENIALS, hours_obstacle, is_denial, lapses_ms, obstacle, refilled_ms
-from router.core.state import HEAP_SLACK, Group, Profile, State, free_number, set_timer
+from router.core.state import HEAP_SLACK, Profile, State, free_number, set_timer
 from router.core.values import Agent
 
 NAMED_MAX = 50_000
@@ -174,7 +174,7 @@ def say_denials(state: State, decided: list[Output]) -> None:
 def name_agents(state: State, need: Need) -> None:
     """Agents who are asked for by name get profiles of their own."""
     if len(state.named) > NAMED_MAX:
-        state.named = {name for group in state.groups.values() for name in named_agents(group.key[2])}
+        state.named = {name for group in state.groups.values() for name in named_agents(group.need)}
     for name in named_agents(need):
         if name not in state.named:
             state.named.add(name)
@@ -250,18 +250,10 @@ def _new_profile(state: State, traits: Traits) -> Profile:
         masks[level] = masks.get(level, 0) | bit
     for group in state.groups.values():
         queue = state.queues[group.queue_id]
-        if queue.pool == traits.pool and _may_serve(state, group, traits):
+        if queue.pool == traits.pool and is_met(group.need, traits):
             group.able |= bit
             profile.able |= 1 << group.no
     return profile
-
-
-def _may_serve(state: State, group: Group, traits: Traits) -> bool:
-    if is_met(group.key[2], traits):
-        return True
-    borrow = state.queues[group.queue_id].policy.borrow
-    lent = borrow is not None and group.queue_id in state.borrowing and borrow.lender in state.queues
-    return lent and borrow is not None and is_met(state.queues[borrow.lender].need, traits)
 
 
 def _leave(state: State, profile: Profile, room: int) -> None:

@@ -27,6 +27,7 @@ HEAP_SLACK = 4
 """A lazy heap with this many times more entries than true ones is built anew."""
 
 GroupKey = tuple[str, str, Need]
+"""Queue, channel, and what the contacts themselves ask of an agent at their present step; what the queue asks is not in it."""
 Entry = tuple[int, int, int, str]
 """The unchanging part of a contact's order: (-level, -score without its growth, routing age, id)."""
 IDLE, TURN, LOAD = 0, 1, 2
@@ -35,12 +36,14 @@ IDLE, TURN, LOAD = 0, 1, 2
 
 @dataclass(slots=True)
 class Group:
-    """Waiting contacts that ask for the same. `able`: profiles that meet the need; `rate`: growth of the score a second;
+    """Waiting contacts that ask for the same. `need`: what an agent must be now to serve them: what the queue asks (or its
+    lender, while it borrows), and what they ask themselves; `able`: profiles that meet it; `rate`: growth of the score a second;
     `levels`: how many wait at each level of the order.
     """
 
     no: int
     key: GroupKey
+    need: Need
     demand: int
     rate: int
     able: int = 0
@@ -53,6 +56,10 @@ class Group:
     @property
     def queue_id(self) -> str:
         return self.key[0]
+
+    @property
+    def own_need(self) -> Need:
+        return self.key[2]
 
 
 @dataclass(slots=True)

@@ -33,7 +33,10 @@ def plan(queue: Queue, contact: Contact) -> tuple[Step, ...]:
 
 
 def join_step(state: State, contact: Contact, decided: list[Output]) -> None:
-    """Begin the contact's present step; steps that no signed-in agent could serve are skipped. It waits nowhere now."""
+    """Begin the contact's present step; steps that no signed-in agent could serve are skipped. It waits nowhere now.
+
+    While the queue borrows, its lender's agents count: a step that one of them could serve is not skipped.
+    """
     while contact.step < len(contact.steps):
         step = contact.steps[contact.step]
         need = need_now(state, contact)
@@ -71,10 +74,14 @@ def skip_unstaffed(state: State, profile: Profile, decided: list[Output]) -> Non
     while left:
         low = left & -left
         left ^= low
-        group = state.group_at[low.bit_length() - 1]
-        if not group.able & state.staffed:
-            groups.append(group)
-    concerned = [contact for group in groups for contact in members(state, group)]
+        groups.append(state.group_at[low.bit_length() - 1])
+    skip_where_nobody_is(state, groups, decided)
+
+
+def skip_where_nobody_is(state: State, groups: list[Group], decided: list[Output]) -> None:
+    """The same for groups that lost some of those who may serve them."""
+    unstaffed = [group for group in groups if group.waiting and not group.able & state.staffed]
+    concerned = [contact for group in unstaffed for contact in members(state, group)]
     for contact in sorted(concerned, key=lambda one: one.contact_id):
         if contact.step < len(contact.steps) and not contact.steps[contact.step].even_unstaffed:
             end_step(state, contact, decided, expired=False)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
-from common.contracts.policies import ANYBODY, Need, QueuePolicy
+from common.contracts.policies import Need, QueuePolicy
 from router.core.needs import both, either
 from router.core.room import demand_of
 from router.core.staff import able_profiles, name_agents, place_everybody
@@ -220,27 +220,42 @@ def rank_now(state: State, group: Group, entry: Entry, now_ms: int) -> tuple[int
 
 def group_for(state: State, contact: Contact, unlinked: list[Group] | None = None) -> Group:
     """The group in which the contact waits, made when there is none yet. With `unlinked` the caller links new ones."""
-    need = state.queues[contact.queue_id].need
-    if contact.steps or contact.need is not ANYBODY:
-        need = need_now(state, contact)
-    key = (contact.queue_id, contact.channel, need)
+    key = (contact.queue_id, contact.channel, own_need(contact) if contact.steps else contact.need)
     group = state.groups.get(key)
     if group is None:
         group = _new_group(state, key)
         if unlinked is None:
-            link_group(state, group)
+            _link_group(state, group)
         else:
             unlinked.append(group)
     return group
 
 
-def need_now(state: State, contact: Contact) -> Need:
-    """What the contact asks of an agent at its present step: the queue's need, its own, and the step's."""
-    need = state.queues[contact.queue_id].need
-    need = both(need, contact.need)
+def own_need(contact: Contact) -> Need:
+    """What the contact itself asks of an agent at its present step, whatever its queue asks: its need and the step's."""
     if contact.step < len(contact.steps):
-        need = both(need, contact.steps[contact.step].need)
-    return need
+        return both(contact.need, contact.steps[contact.step].need)
+    return contact.need
+
+
+def queue_need(state: State, queue: Queue) -> Need:
+    """What the queue asks of an agent now: its need, or its lender's instead while it borrows."""
+    return borrowing_need(state, queue) if queue.queue_id in state.borrowing else queue.need
+
+
+def borrowing_need(state: State, queue: Queue) -> Need:
+    """What the queue asks of an agent whenever it borrows; its need where it never does."""
+    borrow = queue.policy.borrow
+    if borrow is None or borrow.lender not in state.queues:
+        return queue.need
+    return either(queue.need, state.queues[borrow.lender].need)
+
+
+def need_now(state: State, contact: Contact) -> Need:
+    """What an agent must be now to serve the contact: what its queue asks, and what it asks itself. Borrowing opens the queue
+    to others; it never sets aside what the contact or its step asks.
+    """
+    return both(queue_need(state, state.queues[contact.queue_id]), own_need(contact))
 
 
 def _new_group(state: State, key: GroupKey) -> Group:
@@ -251,6 +266,7 @@ def _new_group(state: State, key: GroupKey) -> Group:
     group = Group(
         no=free_number(state.group_numbers, len(state.groups)),
         key=key,
+        need=both(queue_need(state, queue), key[2]),
         demand=demand_number(state, queue, key[1]),
         rate=rate_of(queue),
     )
@@ -264,16 +280,16 @@ def _link_together(state: State, groups: list[Group]) -> None:
     is turned as a whole, because one bit after the other would take the product of groups and profiles.
     """
     for group in groups:
-        name_agents(state, _served_by(state, group))  # first of all: it may make profiles
+        name_agents(state, group.need)  # first of all: it may make profiles
     groups.sort(key=lambda one: -one.no)
     for start in range(0, len(groups), LINKED_TOGETHER):
         some = groups[start : start + LINKED_TOGETHER]
         if some[0].no - some[-1].no != len(some) - 1:
             for group in some:
-                link_group(state, group)
+                _link_group(state, group)
             continue
         for group in some:
-            group.able = able_profiles(state, _served_by(state, group), state.queues[group.queue_id].pool)
+            group.able = able_profiles(state, group.need, state.queues[group.queue_id].pool)
         width = max(group.able.bit_length() for group in some)
         rows = [f"{group.able:0{width}b}" if width else "" for group in some]
         for place, column in enumerate(zip(*rows, strict=True)):
@@ -282,20 +298,21 @@ def _link_together(state: State, groups: list[Group]) -> None:
                 state.profile_at[width - 1 - place].able |= bits << some[-1].no
 
 
-def _served_by(state: State, group: Group) -> Need:
-    """What an agent must be to serve the group: its need, or the lender's while its queue borrows."""
-    queue_id, _, need = group.key
-    borrow = state.queues[queue_id].policy.borrow
-    if borrow is not None and queue_id in state.borrowing and borrow.lender in state.queues:
-        return either(need, state.queues[borrow.lender].need)
-    return need
+def relink_groups(state: State, queue_id: str) -> list[Group]:
+    """What the queue asks changed: work out anew who may serve each of its groups, which are returned."""
+    asked = queue_need(state, state.queues[queue_id])
+    groups = [group for group in state.groups.values() if group.queue_id == queue_id]
+    for group in groups:
+        group.need = both(asked, group.own_need)
+        _link_group(state, group)
+        state.dirty_groups[group.no] = None
+    return groups
 
 
-def link_group(state: State, group: Group) -> None:
+def _link_group(state: State, group: Group) -> None:
     """Work out which profiles may serve the group."""
-    need = _served_by(state, group)
-    name_agents(state, need)
-    before, group.able = group.able, able_profiles(state, need, state.queues[group.queue_id].pool)
+    name_agents(state, group.need)
+    before, group.able = group.able, able_profiles(state, group.need, state.queues[group.queue_id].pool)
     changed = before ^ group.able
     bit = 1 << group.no
     while changed:
