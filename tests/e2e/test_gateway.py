@@ -71,6 +71,17 @@ def test_what_nginx_itself_refuses_is_a_problem_with_a_way_out(port: int, reques
     assert problem["title"] and problem["detail"] and problem["way_out"]
 
 
+@pytest.mark.parametrize(
+    "agent", ["auth0%7C5f7c8ec7", "ann@example.org", "A1B2C3D4-0000-4000-8000-00000000ABCD", "a%23EXT%23%25"]
+)
+def test_agents_are_found_under_the_ids_of_identity_providers(platform: RunningPlatform, port: int, agent: str) -> None:
+    direct = httpx.get(f"{platform.running.presence[0]}/v1/agents/{agent}", trust_env=False)
+    answer = ask(port, f"GET /v1/agents/{agent} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+    assert direct.status_code == answer.status_code == 401  # by the service: nginx has no such answer
+    assert "x-served-at" in answer.headers
+
+
 def test_a_body_that_stops_coming_is_let_go(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=15) as line:
         line.sendall(b"POST /v1/contacts HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{")

@@ -42,6 +42,10 @@ class Centre:
         await desktop.set_presence(presence)
         await self._wait_until_routed(desktop, presence)
 
+    async def ready(self, desktop: Desktop) -> None:
+        """The router knows that offers may be made to the agent."""
+        await self._wait_until_routed(desktop, "available")
+
     async def _wait_until_routed(self, desktop: Desktop, presence: str) -> None:
         wanted = "ready" if presence == "available" else "not_available"
         eyes = self.clients.desktop(desktop.name)  # of their own: the agent's desktop misses no change by this

@@ -39,6 +39,7 @@ def nested(levels: int, kind: str = "all") -> dict[str, Any]:
         ({"language": "e\ns"}, "printed"),
         ({"all": [{"agent": "\ud800"}]}, "printed"),
         ({"skill": "s" * 65}, "64 characters"),
+        ({"agent": "a" * 256}, "255 characters"),
         ({"attribute": "team"}, "value"),
         ({"value": "red"}, "value"),
         ({"skill": "es", "min_level": -5}, "levels"),

@@ -66,6 +66,7 @@ def test_endings_and_byte_order_marks_do_not_matter(tmp_path: Path, name: str, t
         ("queues:\n  q: {pool: p, policy: {lenght_max: 3}}", "queues.q.policy: .*lenght_max"),
         ("queues:\n  q: {pool: p, policy: {offers: {parallel: x}}}", "queues.q.policy.offers.parallel: Expected"),
         ("agents:\n  a: {pool: p, skills: {b: 101}}", "agents.a.skills.b: "),
+        ("agents:\n  a/b: {pool: p}", "agents.a/b: 'a/b' is no agent's id"),
         ("agents:\n  a: {pool: p, levels: 3}", "agents.a.levels: Extra inputs"),
         ("other: {}", "unknown table other"),
         ("", "there must be tables"),

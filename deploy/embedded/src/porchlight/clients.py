@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -273,7 +274,7 @@ class Administrator:
 
     async def put_agent(self, agent: str, profile: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Define or change an agent; with `dry_run` only ask whether that would be taken. Raises `Refused`."""
-        path = f"/v1/agents/{agent}{'?dry_run=true' if dry_run else ''}"
+        path = f"/v1/agents/{quote(agent, safe='')}{'?dry_run=true' if dry_run else ''}"
         return expect(await self._presence.send("PUT", path, json=profile), 200)
 
     async def skills(self) -> list[str]:
@@ -295,16 +296,16 @@ class Administrator:
 
     async def agent(self, agent: str) -> dict[str, Any] | None:
         """An agent; None when there is none of that name."""
-        answer = await self._presence.send("GET", f"/v1/agents/{agent}")
+        answer = await self._presence.send("GET", f"/v1/agents/{quote(agent, safe='')}")
         return None if answer.status_code == 404 else expect(answer, 200)
 
     async def sign_out(self, agent: str) -> None:
         """End the agent's session."""
-        expect(await self._presence.send("DELETE", f"/v1/agents/{agent}/session"), 200)
+        expect(await self._presence.send("DELETE", f"/v1/agents/{quote(agent, safe='')}/session"), 200)
 
     async def put_limits(self, agent: str, limits: dict[str, Any]) -> None:
         """Say where the agent's time ends."""
-        expect(await self._presence.send("PUT", f"/v1/agents/{agent}/limits", json=limits), 200)
+        expect(await self._presence.send("PUT", f"/v1/agents/{quote(agent, safe='')}/limits", json=limits), 200)
 
     async def wait(self, contact_id: str) -> dict[str, Any]:
         """A contact's position and wait. Raises `Refused`."""

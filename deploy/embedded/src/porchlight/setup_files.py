@@ -9,6 +9,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from agent_presence.models import AgentIn
+from common.contracts.agents import AGENT_ID, AGENT_ID_CHARS_MAX
 from common.contracts.policies import QueuePolicy
 from porchlight.home import Trouble
 from porchlight.structured import read_file
@@ -57,7 +58,7 @@ def whole(wanted: dict[str, Any]) -> SetUp:
             raise Trouble(f"{table} must be a table with a name for each, like {table}: {{first: {{pool: retail}}}}")
         for name, entry in entries.items():
             place = f"{table}.{name}"
-            faults += _name_faults(place, name)
+            faults += _agent_faults(place, name) if table == "agents" else _name_faults(place, name)
             values = _values(place, model, entry, faults)
             if values is not None:
                 getattr(found, table)[name] = values
@@ -118,3 +119,10 @@ def _name_faults(place: str, name: Any) -> list[str]:
     if isinstance(name, str) and NAME.fullmatch(name):
         return []
     return [f"{place}: {name!r} is no id: lower-case letters, digits, and then also . _ and -, at most 64"]
+
+
+def _agent_faults(place: str, name: Any) -> list[str]:
+    if isinstance(name, str) and re.fullmatch(AGENT_ID, name):
+        return []
+    what = f"at most {AGENT_ID_CHARS_MAX} ASCII characters without blanks, slashes, quotes, < and >, and no dot first"
+    return [f"{place}: {name!r} is no agent's id: {what}"]

@@ -8,6 +8,7 @@ from agent_presence.domain import Profile
 from agent_presence.errors import AGENT_SIGNED_IN, UNKNOWN_SKILL
 from agent_presence.models import AgentIn, AgentOut, AgentPage, Limits, SkillOut
 from agent_presence.ports import Directory, Sessions
+from common.contracts.agents import AGENT_ID, AGENT_ID_CHARS_MAX
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.borders import WHOLE
 from common.runtime.clock import Clock
@@ -17,6 +18,7 @@ from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, 
 
 TRAITS = ("languages", "region", "attributes", "channel_max", "auto_accept", "offer_extra_ms")
 NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+AgentPath = Annotated[str, Path(pattern=AGENT_ID)]
 
 
 def add_admin_routes(
@@ -50,7 +52,7 @@ def add_admin_routes(
         responses=documented(MALFORMED_JSON, INVALID_REQUEST, UNKNOWN_SKILL, AGENT_SIGNED_IN),
     )
     async def put_agent(
-        agent_id: NamePath,
+        agent_id: AgentPath,
         body: AgentIn,
         who: Annotated[Principal, Depends(admin)],
         dry_run: Annotated[bool, Query()] = False,
@@ -88,7 +90,7 @@ def add_admin_routes(
         tags=["admin"],
         responses=documented(NOT_FOUND, INVALID_REQUEST),
     )
-    async def end_session(agent_id: NamePath, who: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
+    async def end_session(agent_id: AgentPath, who: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
         """Sign an agent out (role supervisor or admin); audited. Offers go back, held contacts are kept for the grace.
 
         The agent may sign in again; to keep an agent out, disable it. Done already is done."""
@@ -103,7 +105,7 @@ def add_admin_routes(
         responses=documented(MALFORMED_JSON, NOT_FOUND, INVALID_REQUEST),
     )
     async def put_limits(
-        agent_id: NamePath, body: Limits, who: Annotated[Principal, Depends(admin)]
+        agent_id: AgentPath, body: Limits, who: Annotated[Principal, Depends(admin)]
     ) -> Response | dict[str, Any]:
         """Where the agent's time ends: break, shift, hours (role admin). Counts at once, for the next offer."""
         limits = body.model_dump(exclude_defaults=True)
@@ -117,7 +119,7 @@ def add_admin_routes(
     @app.get("/v1/agents", response_model=AgentPage, tags=["admin"], responses=documented(INVALID_REQUEST))
     async def list_agents(
         _: Annotated[Principal, Depends(reader)],
-        cursor: Annotated[str, Query(max_length=64)] = "",
+        cursor: Annotated[str, Query(max_length=AGENT_ID_CHARS_MAX)] = "",
         limit: Annotated[int, Query(ge=1, le=200), WHOLE] = 50,
     ) -> dict[str, Any]:
         """All agents (role supervisor or admin)."""
@@ -130,7 +132,7 @@ def add_admin_routes(
         tags=["admin"],
         responses=documented(NOT_FOUND, INVALID_REQUEST),
     )
-    async def get_agent(agent_id: NamePath, _: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
+    async def get_agent(agent_id: AgentPath, _: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
         """One agent (role supervisor or admin)."""
         found = await directory.get_agent(agent_id)
         return answer(NOT_FOUND, f"There is no agent {agent_id}.") if found is None else _shown(found)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.contracts.agents import Presence
+from common.contracts.agents import AGENT_ID, Presence
 from common.contracts.contacts import Channel
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+AgentId = Annotated[str, Field(pattern=AGENT_ID)]
 Level = Annotated[int, Field(ge=0, le=100)]
 COMMAND_ID = r"^[A-Za-z0-9_-]{8,64}$"
 
@@ -159,7 +160,7 @@ class TransferIn(CommandIn):
     )
 
     to_queue: Name | None = None
-    to_agent: Name | None = None
+    to_agent: AgentId | None = None
     need: dict[str, Any] | None = Field(None, description="See the queue's policy: skill, language, all, any, not.")
 
 

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from common.contracts.agents import AGENT_ID
 from common.contracts.contacts import CancelReason, Channel
 from common.contracts.needs import is_impossible, read_need
 from common.contracts.policies import Need
@@ -64,6 +65,7 @@ LAST_ID = "~"
 """Sorts after every id."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+AgentId = Annotated[str, Field(pattern=AGENT_ID)]
 AHEAD_MAX_MS = 90 * 86_400_000
 """A contact may be scheduled for up to 90 days."""
 PRINTABLE: dict[str, Any] = {"minLength": 1, "pattern": r"^[ -~\u00a1-\u00ac\u00ae-\u00ff]+$"}
@@ -110,9 +112,9 @@ class RoutingIn(BaseModel):
 
     need: dict[str, Any] | None = Field(None, description="skill, language, region, attribute, agent, all, any, not")
     customer_ref: str = Field("", max_length=128, pattern=r"^[A-Za-z0-9_.:-]*$")
-    last_agent: Name | None = None
+    last_agent: AgentId | None = None
     account_team: Name | None = None
-    named_agent: Name | None = None
+    named_agent: AgentId | None = None
     not_before: Moment | None = Field(None, description="A scheduled contact: it joins its queue then.")
 
     @field_validator("need")

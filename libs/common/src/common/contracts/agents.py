@@ -12,6 +12,10 @@ import msgspec
 from common.contracts.policies import Need
 
 Presence = Literal["available", "away", "break", "meal", "training", "offline"]
+AGENT_ID_CHARS_MAX = 255
+AGENT_ID = r"^[!#-\-0-;=?-\[\]-_a-~][!#-.0-;=?-\[\]-_a-~]{0,254}$"
+"""An agent's id, as identity providers give subjects: ASCII that can be printed, without blanks, slashes, quotes, `<`, `>` and
+backticks, no dot at its beginning. Capitals count: `Ann` is not `ann`."""
 SessionEnd = Literal["signed_out", "lease_expired", "replaced", "disabled", "signed_out_by_supervisor"]
 
 

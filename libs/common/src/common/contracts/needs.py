@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
+from common.contracts.agents import AGENT_ID_CHARS_MAX
 from common.contracts.policies import Need
 
 PARTS_MAX = 64
@@ -15,7 +16,7 @@ PARTS_MAX = 64
 DEPTH_MAX = 8
 """How deep needs may lie inside each other: one without `all`, `any` and `not` has depth 1."""
 WORD_CHARS_MAX = 64
-"""Of a skill, language, region, attribute, value or agent, as where agents are defined."""
+"""Of a skill, language, region, attribute or value, as where agents are defined; of an agent it is `AGENT_ID_CHARS_MAX`."""
 LEVEL_MAX = 100
 NESTING_MAX = 32
 """Lists and objects inside each other in anything that may hold needs (a policy, a file), looked at before it is read."""
@@ -87,8 +88,9 @@ def size_faults(need: Need) -> list[str]:
     for part in parts(need):
         for name in TEXTS:
             text = getattr(part, name)
-            if text and (len(text) > WORD_CHARS_MAX or not text.isprintable()):
-                found.append(f"{name} must be at most {WORD_CHARS_MAX} characters that can be printed")
+            chars_max = AGENT_ID_CHARS_MAX if name == "agent" else WORD_CHARS_MAX
+            if text and (len(text) > chars_max or not text.isprintable()):
+                found.append(f"{name} must be at most {chars_max} characters that can be printed")
     return list(dict.fromkeys(found))
 
 
