@@ -12,6 +12,8 @@ import intake.api
 import reporting.api
 import router.api
 import router.view_api
+from agent_presence.inboxes import Inboxes
+from agent_presence.limits import AgentLimits
 from common.runtime.http import make_app
 from common.runtime.lifecycle import Running
 
@@ -38,7 +40,9 @@ def descriptions() -> dict[str, Schema]:
     )  # fmt: skip
     router.view_api.add_view_routes(router_app, views=NOBODY, verifier=NOBODY, clock=NOBODY)
     presence_app = _app("Porchlight agent presence")
-    desk = agent_presence.api.Desk(**dict.fromkeys(agent_presence.api.Desk.__dataclass_fields__, NOBODY))
+    limits = AgentLimits(Inboxes(), polls_max=1, sign_ins_per_min=1, changes_per_s=1)
+    parts = {**dict.fromkeys(agent_presence.api.Desk.__dataclass_fields__, NOBODY), "limits": limits}
+    desk = agent_presence.api.Desk(**parts)
     agent_presence.api.add_routes(presence_app, desk)
     agent_presence.admin_api.add_admin_routes(
         presence_app, directory=NOBODY, sessions=NOBODY, outbox=NOBODY, verifier=NOBODY, clock=NOBODY

@@ -22,9 +22,11 @@ from agent_presence.errors import (
     OFFER_OVER,
     REFUSALS,
     TOO_MANY_TRANSFERS,
+    TOO_OFTEN,
 )
 from agent_presence.handlers import Commands, KnownSkills, Leases
 from agent_presence.inboxes import Inboxes
+from agent_presence.limits import POLL_AGAIN_S, AgentLimits
 from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
 from agent_presence.polling import Polling, known_tag
 from agent_presence.ports import Sessions
@@ -63,6 +65,7 @@ class Desk:
     commands: Commands
     inboxes: Inboxes
     polling: Polling
+    limits: AgentLimits
     tail: Tail
     outbox: Outbox
     verifier: TokenVerifier
@@ -96,14 +99,16 @@ Number = Annotated[int, Depends(_session_number)]
 
 
 def _add_session_routes(app: FastAPI, desk: Desk, agent: Any) -> None:
+    incomer, changer = desk.limits.on_sign_in(agent), desk.limits.on_change(agent)
+
     @app.post(
         "/v1/session",
         status_code=201,
         response_model=SessionOut,
         tags=["session"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_AN_AGENT),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, NOT_AN_AGENT, TOO_OFTEN),
     )
-    async def sign_in(body: SignIn, who: Annotated[Principal, Depends(agent)]) -> Response | dict[str, Any]:
+    async def sign_in(body: SignIn, who: Annotated[Principal, Depends(incomer)]) -> Response | dict[str, Any]:
         """Sign in. A new session ends the one before: its calls get 409 from now on."""
         done = await desk.sessions.sign_in(who.subject, body.presence)
         if done is None:
@@ -118,10 +123,10 @@ def _add_session_routes(app: FastAPI, desk: Desk, agent: Any) -> None:
         "/v1/presence",
         response_model=SessionOut,
         tags=["session"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER, TOO_OFTEN),
     )
     async def put_presence(
-        body: PresenceIn, number: Number, who: Annotated[Principal, Depends(agent)]
+        body: PresenceIn, number: Number, who: Annotated[Principal, Depends(changer)]
     ) -> Response | dict[str, Any]:
         """Say what you do. `available` also makes you ready again after an offer that you did not answer."""
         if body.presence == "offline":
@@ -136,10 +141,10 @@ def _add_session_routes(app: FastAPI, desk: Desk, agent: Any) -> None:
         "/v1/link",
         response_model=SessionOut,
         tags=["session"],
-        responses=documented(MALFORMED_JSON, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+        responses=documented(MALFORMED_JSON, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER, TOO_OFTEN),
     )
     async def put_link(
-        body: LinkIn, number: Number, who: Annotated[Principal, Depends(agent)]
+        body: LinkIn, number: Number, who: Annotated[Principal, Depends(changer)]
     ) -> Response | dict[str, Any]:
         """Say how good your line is. Queues may ask for a minimum; a better line is offered contacts again at once."""
         done = await desk.sessions.change(who.subject, session_no=number, link_score=body.score)
@@ -180,7 +185,7 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         tags=["inbox"],
         responses={
             304: {"description": "Nothing changed."},
-            **documented(INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+            **documented(INVALID_REQUEST, SESSION_MISSING, SESSION_OVER, TOO_OFTEN),
         },
     )
     async def get_inbox(
@@ -201,13 +206,20 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         if asked:
             headers["Preference-Applied"] = f"wait={int(wait_s)}"
         known = known_tag(if_none_match, desk.polling.etag(who.subject, number))
-        with metrics.long_polls.track_inprogress():
+        with metrics.long_polls.track_inprogress(), desk.limits.polls.one(who.subject, waits=wait_s > 0) as poll:
             is_on = await desk.polling.changed(
-                who.subject, number, known=known, wait_s=wait_s, is_gone=request.is_disconnected
+                who.subject,
+                number,
+                known=known,
+                wait_s=wait_s,
+                is_gone=request.is_disconnected,
+                gives_way=lambda: poll.gives_way,
             )
         if not is_on:
             return answer(SESSION_OVER, f"Session {number} is over.")
         headers["ETag"] = desk.polling.etag(who.subject, number)
+        if headers["ETag"] == known and poll.gives_way:
+            return answer(TOO_OFTEN, "Newer polls of yours wait here.", headers={"Retry-After": str(POLL_AGAIN_S)})
         if headers["ETag"] == known:
             return Response(status_code=304, headers=headers)
         return JSONResponse(_inbox(desk, who.subject, number), headers=headers)
@@ -253,6 +265,7 @@ def _inbox(desk: Desk, agent_id: str, number: int) -> dict[str, Any]:
 
 def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb: Verb, summary: str) -> None:
     shape: Any = TransferIn if verb == "transfer" else CommandIn
+    commander = desk.limits.on_command(agent)
 
     @app.post(
         path,
@@ -271,13 +284,14 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
                 OFFER_OVER,
                 ALREADY_DONE,
                 SESSION_OVER,
+                TOO_OFTEN,
                 *(TRANSFER_PROBLEMS if verb == "transfer" else ()),
                 *((NO_CAPACITY,) if verb == "resume" else ()),
             ),
         },
     )
     async def command(
-        contact_id: ContactId, body: shape, number: Number, who: Annotated[Principal, Depends(agent)]
+        contact_id: ContactId, body: shape, number: Number, who: Annotated[Principal, Depends(commander)]
     ) -> Response:
         """Idempotent by `command_id`. Too late is a normal answer: 409 with the reason."""
         target = await _target(body, desk.skills)
@@ -286,6 +300,7 @@ def _add_command_route(app: FastAPI, desk: Desk, agent: Any, *, path: str, verb:
         pool = await desk.sessions.pool_of(who.subject, number)
         if pool is None:
             return answer(SESSION_OVER, f"Session {number} is over.")
+        desk.limits.take_stray(who.subject, contact_id, body.attempt)
         done = await desk.commands.ask(
             Command(
                 agent_id=who.subject,

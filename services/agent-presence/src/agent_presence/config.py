@@ -12,7 +12,11 @@ SCHEMA = "0005"
 
 
 class Settings(ServiceSettings):
-    """`lease_s`: how long an agent is there after the last sign of life. `wait_max_s`: the longest long poll."""
+    """`lease_s`: how long an agent is there after the last sign of life. `wait_max_s`: the longest long poll.
+
+    What one agent may ask of one replica; more is 429: `polls_max` polls held at the same time (the oldest gives way),
+    `sign_ins_per_min`, and `changes_per_s` each of commands and of changes of presence or line.
+    """
 
     model_config = SettingsConfigDict(env_prefix="AGENT_PRESENCE_", frozen=True, extra="ignore")
 
@@ -20,6 +24,9 @@ class Settings(ServiceSettings):
     wait_max_s: float = Field(25.0, ge=1, le=55)
     answer_wait_s: float = Field(5.0, ge=0.1, le=30)
     sweep_every_s: float = Field(0.5, ge=0.05, le=60)
+    polls_max: int = Field(3, ge=1, le=1_000)
+    sign_ins_per_min: int = Field(30, ge=1, le=100_000)
+    changes_per_s: float = Field(50.0, gt=0, le=100_000)
 
     @model_validator(mode="after")
     def _relations(self) -> Self:

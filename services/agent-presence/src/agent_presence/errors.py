@@ -63,6 +63,13 @@ NO_CAPACITY = Problem(
     title="You have no capacity for it yet",
     way_out="Finish or pause something, then resume it with a new command_id; it stays paused meanwhile.",
 )
+TOO_OFTEN = Problem(
+    name="too-often",
+    status=429,
+    title="You ask too often",
+    way_out="Nothing was done: repeat the same after Retry-After seconds, a command with the same command_id. A poll that gave way "
+    "is one window too many: close the others.",
+)
 MISSING_HEADERS = {"session-no": SESSION_MISSING}
 PROBLEMS = (
     SESSION_OVER,
@@ -77,6 +84,7 @@ PROBLEMS = (
     NOBODY_THERE,
     TOO_MANY_TRANSFERS,
     NO_CAPACITY,
+    TOO_OFTEN,
 )
 REFUSALS = {
     "unknown_contact": NOT_FOUND,

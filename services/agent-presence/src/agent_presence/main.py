@@ -13,6 +13,7 @@ from agent_presence.consumers import apply
 from agent_presence.errors import MISSING_HEADERS
 from agent_presence.handlers import Commands, EndWatch, KnownSkills, Leases, Sweeper
 from agent_presence.inboxes import Inboxes
+from agent_presence.limits import AgentLimits
 from agent_presence.polling import Polling
 from agent_presence.tail import Tail
 from common.contracts.topics import ROUTING
@@ -115,6 +116,12 @@ async def _main(settings: Settings) -> None:
             polling=Polling(inboxes=inboxes, leases=leases, stopping=running.stopping),
             commands=Commands(sessions, inboxes=inboxes, relay=outbox, answer_wait_s=settings.answer_wait_s),
             inboxes=inboxes,
+            limits=AgentLimits(
+                inboxes,
+                polls_max=settings.polls_max,
+                sign_ins_per_min=settings.sign_ins_per_min,
+                changes_per_s=settings.changes_per_s,
+            ),
             tail=tail,
             outbox=outbox,
             verifier=verifier,

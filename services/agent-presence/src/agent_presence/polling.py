@@ -34,9 +34,16 @@ class Polling:
         return f'"{number}-{places}-{state}"'
 
     async def changed(
-        self, agent_id: str, number: int, *, known: str | None, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
+        self,
+        agent_id: str,
+        number: int,
+        *,
+        known: str | None,
+        wait_s: float,
+        is_gone: Callable[[], Awaitable[bool]],
+        gives_way: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Wait until the inbox differs from the version `known`; False when the session ended meanwhile.
+        """Wait until the inbox differs from the version `known`, or `gives_way`; False when the session ended meanwhile.
 
         A version that is ahead of ours comes from another replica: then we wait until we know as much.
         """
@@ -44,7 +51,7 @@ class Polling:
         elsewhere = _version(known, number)
         while known == self.etag(agent_id, number) or self._inboxes.is_behind(elsewhere):
             left_s = min(deadline - monotonic_s(), self._leases.renew_every_s)
-            if left_s <= 0 or self._stopping.is_set():
+            if left_s <= 0 or self._stopping.is_set() or gives_way():
                 break
             try:
                 async with asyncio.timeout(left_s):

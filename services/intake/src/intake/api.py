@@ -32,6 +32,7 @@ from common.runtime.problems import (
     answer,
     documented,
 )
+from common.runtime.rates import RequestRate, seconds
 from intake.domain import KeyHolder, KeyRefused, NewContact, Receipt, Refusal, Refused, Scope, Wishes
 from intake.errors import (
     CONTACT_OVER,
@@ -45,7 +46,6 @@ from intake.errors import (
     WITH_AGENT,
 )
 from intake.handlers import Accepting, Details, ask_callback, cancel
-from intake.limits import RequestRate, seconds
 from intake.ports import Contacts, Keys, Relay
 
 STATUS: dict[Refusal, Problem] = {

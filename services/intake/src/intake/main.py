@@ -10,6 +10,7 @@ from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus, KafkaPublisher
 from common.runtime.logging import configure_logging
 from common.runtime.outbox import Outbox, PostgresOutbox
+from common.runtime.rates import RequestRate
 from common.runtime.refused_credentials import into_audit
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing, traced
@@ -23,7 +24,7 @@ from intake.config import SCHEMA, Settings
 from intake.consumers import apply
 from intake.errors import MISSING_HEADERS
 from intake.handlers import Accepting, Reconciler
-from intake.limits import RequestRate, Waiting
+from intake.limits import Waiting
 
 
 def run() -> None:
