@@ -100,6 +100,12 @@ async def test_a_break_near_keeps_offers_away_until_it_is_moved(centre: Centre) 
     assert trace["now"]["agents"] == [[ann.name, "break_due"]]
     await centre.reason(ann, "break_due")
 
+    async def supervisors_see_it() -> bool:
+        shown = await centre.administrator.agent(ann.name) or {}
+        return (shown["routing_state"], shown["routing_reason"], shown["link_score"]) == ("ready", "break_due", 100)
+
+    await eventually(supervisors_see_it, within_s=15, what="a supervisor reads why, too")
+
     await centre.administrator.put_limits(ann.name, {"break_due_ms": soon + 3_600_000})
     await centre.offer(ann, contact_id)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -146,6 +147,36 @@ class TestDirectory:
         await backend.sessions.sign_out("ann", number)
 
         assert await backend.directory.put_agent(replace(ANN, pool="q"), actor="t") == []
+
+    async def test_an_agent_is_shown_with_what_the_router_may_do_with_the_present_session(
+        self, backend: Backend
+    ) -> None:
+        async def shown() -> tuple[Any, ...]:
+            (one,) = await backend.directory.list_agents(after="", limit=5)
+            assert one == await backend.directory.get_agent("ann")
+            return tuple(one[name] for name in ("presence", "routing_state", "routing_reason", "link_score"))
+
+        async def route(number: int, state: str, reason: str) -> None:
+            standing = Standing(
+                agent_id="ann", session_no=number, routing_state=state, reason=reason, shard=0, seq=number
+            )
+            await backend.write(lambda tables: tables.write(items={}, standings={"ann": standing}, outcomes={}))
+
+        number = await signed_in(backend)
+        assert await shown() == ("available", "offline", "", 100)
+        await route(number, "ready", "shift_ends")
+        await backend.sessions.change("ann", session_no=number, link_score=40)
+        assert await shown() == ("available", "ready", "shift_ends", 40)
+        since = (await backend.directory.get_agent("ann") or {})["session_since"]
+        assert abs((datetime.now(UTC) - since).total_seconds()) < 60
+
+        number = await signed_in(backend)
+        assert await shown() == ("available", "offline", "", 40), "what was said of the session before counts no more"
+        later = (await backend.directory.get_agent("ann") or {})["session_since"]
+        assert later > since
+        await backend.sessions.sign_out("ann", number)
+        assert await shown() == ("offline", "offline", "", None)
+        assert (await backend.directory.get_agent("ann") or {})["session_since"] is None
 
     async def test_skills_and_agents_are_listed_by_name(self, backend: Backend) -> None:
         for skill in ("spanish", "billing", "spanish"):

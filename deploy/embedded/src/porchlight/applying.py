@@ -12,7 +12,10 @@ from porchlight.setup_files import SetUp, read, vet_all, whole
 __all__ = ["Change", "apply", "changes", "read", "wait_until_known"]
 
 KNOWN_TIMEOUT_S = 30.0
-SET_BY_OTHERS = {"id", "version", "contacts", "agent_id", "presence", "limits"}
+SET_BY_OTHERS = {
+    *("id", "version", "contacts", "agent_id", "presence", "limits"),
+    *("routing_state", "routing_reason", "link_score", "session_since"),
+}
 """What an answer says besides what a file can."""
 
 

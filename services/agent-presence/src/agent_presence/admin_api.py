@@ -72,7 +72,8 @@ def add_admin_routes(
             presence = there["presence"] if body.enabled else "offline"
             if there["pool"] != body.pool and presence != "offline":
                 return answer(AGENT_SIGNED_IN, f"{agent_id} is signed in and cannot change its pool now.")
-            return {**values, "agent_id": agent_id, "presence": presence, "limits": there["limits"]}
+            kept = _shown(there) if body.enabled else {"limits": there["limits"]}
+            return {**kept, **values, "agent_id": agent_id, "presence": presence}
         traits = {name: values.pop(name) for name in TRAITS}
         profile = Profile(agent_id=agent_id, **values, traits=traits)
         told = await directory.put_agent(profile, actor=who.subject)
@@ -133,7 +134,7 @@ def add_admin_routes(
         responses=documented(NOT_FOUND, INVALID_REQUEST),
     )
     async def get_agent(agent_id: AgentPath, _: Annotated[Principal, Depends(reader)]) -> Response | dict[str, Any]:
-        """One agent (role supervisor or admin)."""
+        """One agent, and whether offers come and why not (role supervisor or admin)."""
         found = await directory.get_agent(agent_id)
         return answer(NOT_FOUND, f"There is no agent {agent_id}.") if found is None else _shown(found)
 

@@ -7,7 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The newest migration that this code was written for."""
 
 

@@ -189,12 +189,19 @@ class AgentIn(Strict):
 
 
 class AgentOut(AgentIn):
-    """An agent as it stands; one that was defined long ago may name channels that there are not."""
+    """An agent as it stands; one that was defined long ago may name channels that there are not.
+
+    `routing_state` and `routing_reason` as in the agent's inbox; `link_score` and `session_since` only while signed in.
+    """
 
     channel_max: dict[str, int] = {}  # type: ignore[assignment]
     agent_id: str
     presence: str
     limits: KeptLimits
+    routing_state: str = "offline"
+    routing_reason: str = ""
+    link_score: int | None = None
+    session_since: datetime | None = None
 
 
 class AgentPage(BaseModel):

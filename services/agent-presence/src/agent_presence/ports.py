@@ -76,7 +76,8 @@ class Directory(Protocol):
         ...
 
     async def get_agent(self, agent_id: str) -> dict[str, Any] | None:
-        """An agent and its presence."""
+        """An agent as administrators define it, its presence, and of its session `routing_state`, `routing_reason`, `link_score` and
+        `session_since`; without a session, or before the router has heard of it, `offline`, empty and None."""
         ...
 
     async def list_agents(self, *, after: str, limit: int) -> list[dict[str, Any]]:

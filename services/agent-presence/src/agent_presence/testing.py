@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from agent_presence.domain import (
@@ -39,6 +40,7 @@ class SessionRow:
     presence: agents.Presence = "offline"
     link_score: int = 100
     lease_until_s: float = 0.0
+    started_at: datetime | None = None
     ended: bool = False
 
 
@@ -110,6 +112,7 @@ class MemorySessions:
             row = self._tables.sessions.setdefault(agent_id, SessionRow())
             self._tables.over(agent_id, row.session_no)
             row.session_no += 1
+            row.started_at = datetime.fromtimestamp(self._clock.now_ms() / 1_000, UTC)
             row.seq += 1
             row.presence, row.ended = presence, False
             row.lease_until_s = self._tables.server.now_s() + self._lease_s
@@ -292,6 +295,17 @@ class MemoryDirectory:
             **{name: getattr(profile, name) for name in Profile.__dataclass_fields__},
             "limits": self._tables.limits.get(agent_id, {}),
             "presence": "offline" if live is None else live.presence,
+            **self._of_session(agent_id, live),
+        }
+
+    def _of_session(self, agent_id: str, live: SessionRow | None) -> dict[str, Any]:
+        standing = self._tables.standings.get(agent_id)
+        is_known = live is not None and standing is not None and standing.session_no == live.session_no
+        return {
+            "routing_state": standing.routing_state if is_known and standing else "offline",
+            "routing_reason": standing.reason if is_known and standing else "",
+            "link_score": None if live is None else live.link_score,
+            "session_since": None if live is None else live.started_at,
         }
 
 

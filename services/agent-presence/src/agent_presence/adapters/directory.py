@@ -38,7 +38,17 @@ session_table = sa.Table(
     sa.Column("agent_id", sa.Text, primary_key=True),
     sa.Column("session_no", sa.Integer),
     sa.Column("presence", sa.Text),
+    sa.Column("link_score", sa.Integer),
+    sa.Column("started_at", sa.DateTime(timezone=True)),
     sa.Column("ended_at", sa.DateTime(timezone=True)),
+)
+routing_table = sa.Table(
+    "agent_routing",
+    metadata,
+    sa.Column("agent_id", sa.Text, primary_key=True),
+    sa.Column("session_no", sa.Integer),
+    sa.Column("routing_state", sa.Text),
+    sa.Column("reason", sa.Text),
 )
 outbox_table = sa.Table("outbox", metadata, *(sa.Column(name) for name in OutboxRow.__struct_fields__))
 
@@ -160,13 +170,19 @@ def _announced(row: OutboxRow) -> sa.Insert:
 
 
 async def _agents(connection: AsyncConnection, where: sa.ColumnElement[bool], *, limit: int) -> list[dict[str, Any]]:
-    presence = sa.case(
-        (session_table.c.ended_at.is_(None), sa.func.coalesce(session_table.c.presence, "offline")),
-        else_="offline",
-    )
+    session, routing = session_table.c, routing_table.c
+    alive = sa.and_(session.agent_id == agent_table.c.agent_id, session.ended_at.is_(None))
+    routed = sa.and_(routing.agent_id == session.agent_id, routing.session_no == session.session_no)
     statement = (
-        sa.select(agent_table, presence.label("presence"))
-        .select_from(agent_table.outerjoin(session_table, session_table.c.agent_id == agent_table.c.agent_id))
+        sa.select(
+            agent_table,
+            sa.func.coalesce(session.presence, "offline").label("presence"),
+            sa.func.coalesce(routing.routing_state, "offline").label("routing_state"),
+            sa.func.coalesce(routing.reason, "").label("routing_reason"),
+            session.link_score.label("link_score"),
+            session.started_at.label("session_since"),
+        )
+        .select_from(agent_table.outerjoin(session_table, alive).outerjoin(routing_table, routed))
         .where(where)
         .order_by(agent_table.c.agent_id)
         .limit(limit)
