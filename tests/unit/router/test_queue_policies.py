@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from common.contracts.policies import (
     Borrow,
@@ -17,6 +18,7 @@ from common.contracts.policies import (
 )
 from router.core import inputs, outputs
 from router.core.estimates import estimate
+from router.core.restore import restore
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -302,6 +304,40 @@ class TestHomeAgents:
         table.tell(asked("accept", contact_id="m"), asked("complete", contact_id="m"))
         table.tell(seen(seq=2, link_score=80))
         assert table.offers() == [("call", "ann")]
+
+    @pytest.mark.parametrize("known_before", [True, False])
+    def test_headroom_is_kept_for_a_queue_that_names_its_agents(self, known_before: bool) -> None:
+        assist, seen_ann = replace(queue("assist"), need=Need(agent="ann")), seen("ann")
+        table = Table(queue(headroom=Headroom(queue="assist", agents=1)))
+        first = inputs.QueueSet(queue=assist)
+        table.tell(*((seen_ann, first) if known_before else (first, seen_ann)))
+
+        table.tell(arrived("c1"))
+
+        assert table.offers() == []
+
+    def test_headroom_for_a_queue_that_names_its_agents_is_kept_after_a_rebuild(self) -> None:
+        assist = replace(queue("assist"), need=Need(agent="ann"))
+        table = Table(assist, queue(headroom=Headroom(queue="assist", agents=1)))
+        table.tell(seen("ann"))
+        known = table.state
+        table.state = restore(
+            queues=list(known.queues.values()), agents=list(known.agents.values()), contacts=[], ended={}, now_ms=1_000
+        )
+
+        table.tell(arrived("c1"))
+
+        assert table.offers() == []
+
+    def test_a_lender_that_names_its_agents_is_staffed_by_them(self) -> None:
+        borrow = Borrow(lender="named", when=Condition(length_over=0), guard=Condition(unstaffed=True))
+        named = replace(queue("named"), need=Need(any=(Need(agent="ann"), Need(agent="bob"))))
+        table = Table(named, queue(requirements=(("x", 1),), borrow=borrow))
+        table.tell(seen("ann"))
+
+        table.tell(arrived("c1"))
+
+        assert table.offers() == [("c1", "ann")]
 
     def test_headroom_keeps_agents_free_for_live_assist(self) -> None:
         table = Table(queue(headroom=Headroom(queue="assist", agents=1)), queue("assist"))

@@ -1,6 +1,6 @@
 """Bursts: contacts that come together are decided together, as an assignment problem; in calm times each at once."""
 
-from router.core.choice import rank
+from router.core.choice import may_spare, rank, spared
 from router.core.room import obstacle
 from router.core.state import IDLE, Group, State, set_timer
 from router.core.steps import members
@@ -47,9 +47,10 @@ def release_bursts(state: State) -> list[tuple[Contact, Agent]]:
     )[:TOGETHER_MAX]
     if len(waiting) < 2:
         return []
-    agents = _candidates(state, [group for _, _, _, group in waiting])
+    able = {group.no: spared(state, group) for group in over}
+    agents = _candidates(state, [group for _, _, _, group in waiting], able)
     costs = [
-        [_cost(state, contact, group, agent) for agent in agents]
+        [_cost(state, contact, group, agent, able[group.no]) for agent in agents]
         + [UNMATCHED + (TOGETHER_MAX - place) * EARLIER] * len(waiting)
         for place, (_, _, contact, group) in enumerate(waiting)
     ]
@@ -58,28 +59,31 @@ def release_bursts(state: State) -> list[tuple[Contact, Agent]]:
 
 
 def may_have(state: State, contact: Contact, agent: Agent) -> bool:
-    """Whether a contact still waits and its agent still has room: an offer to several at a time may have asked the agent of the
-    next pair too. What is not offered for that waits in its group, which is looked through again.
+    """Whether a contact still waits and its agent still has room and may be spared: an offer to several at a time may have asked
+    the agent of the next pair too, and each offer of a burst leaves less headroom for the next. What is not
+    offered for that waits in its group, which is looked through again.
     """
     place, slot = state.place_of.get(contact.contact_id), state.slots.get(agent.agent_id)
-    return place is not None and slot is not None and bool(slot[1] >> place[0].demand & 1)
+    if place is None or slot is None or not slot[1] >> place[0].demand & 1:
+        return False
+    return not state.keeps_headroom or may_spare(state, place[0], slot[0])
 
 
-def _candidates(state: State, groups: list[Group]) -> list[Agent]:
+def _candidates(state: State, groups: list[Group], able: dict[int, int]) -> list[Agent]:
     """The agents who have been idle longest among those who could serve one of the groups."""
     found: list[tuple[int, str]] = []
     wanted = {group.no: group for group in groups}.values()
     for agent_id, (profile, room, _, ranks) in state.slots.items():
-        if any(group.able >> profile.no & 1 and room >> group.demand & 1 for group in wanted):
+        if any(able[group.no] >> profile.no & 1 and room >> group.demand & 1 for group in wanted):
             found.append((ranks[IDLE], agent_id))
     return [state.agents[agent_id] for _, agent_id in sorted(found)[:TOGETHER_MAX]]
 
 
-def _cost(state: State, contact: Contact, group: Group, agent: Agent) -> int:
+def _cost(state: State, contact: Contact, group: Group, agent: Agent, able: int) -> int:
     """Smaller is better: the fit of the agent where the queue cares, else nothing; too much where it may not be."""
     profile = state.profile_of[agent.agent_id]
     if (
-        not group.able >> profile.no & 1
+        not able >> profile.no & 1
         or agent.agent_id in contact.declined
         or obstacle(agent, state.demands[group.demand], state.now_ms)
     ):

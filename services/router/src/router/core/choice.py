@@ -97,8 +97,14 @@ def _best_scored(state: State, contact: Contact, group: Group, able: int, unwant
 
 def may_spare(state: State, group: Group, profile: Profile) -> bool:
     """Whether agents of the profile may be asked for the group's contacts, headroom being kept."""
+    headroom = state.queues[group.queue_id].policy.headroom
+    return headroom is None or bool(spared(state, group) >> profile.no & 1)
+
+
+def spared(state: State, group: Group) -> int:
+    """The profiles whose agents may be asked for the group's contacts, headroom being kept."""
     queue = state.queues[group.queue_id]
-    return queue.policy.headroom is None or bool(leave_headroom(state, queue, group.able) >> profile.no & 1)
+    return group.able if queue.policy.headroom is None else leave_headroom(state, queue, group.able)
 
 
 def leave_headroom(state: State, queue: Queue, able: int) -> int:

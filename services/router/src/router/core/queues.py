@@ -10,7 +10,7 @@ from router.core.choice import KEPT_IN
 from router.core.contacts import call_back
 from router.core.estimates import estimate, estimate_newest
 from router.core.outputs import Output
-from router.core.staff import able_profiles, place_everybody
+from router.core.staff import able_profiles, name_agents, place_everybody
 from router.core.state import IDLE, State, set_timer
 from router.core.steps import members, skip_where_nobody_is
 from router.core.values import Contact, ContactState, Queue
@@ -42,6 +42,9 @@ def set_queue(state: State, told: inputs.QueueSet, decided: list[Output]) -> Non
         return
     waiting = sorted(take_all_waiting(state, queue.queue_id), key=lambda one: one.contact_id)
     state.queues[queue.queue_id] = queue
+    name_agents(
+        state, queue.need
+    )  # also where nobody waits: headroom, `unstaffed` and who is busy speak of whom it names
     study(state)
     if known is not None:
         forget_demands(state)

@@ -51,6 +51,8 @@ def restoring(
     """
     state.queues = {one.queue_id: one for one in queues}
     study(state)
+    for queue in queues:
+        state.named.update(named_agents(queue.need))
     for queue_id, channel in sorted({(one.queue_id, one.channel) for one in contacts}):
         demand_number(state, state.queues[queue_id], channel)
     for number, contact in enumerate(contacts):

@@ -174,7 +174,8 @@ def say_denials(state: State, decided: list[Output]) -> None:
 def name_agents(state: State, need: Need) -> None:
     """Agents who are asked for by name get profiles of their own."""
     if len(state.named) > NAMED_MAX:
-        state.named = {name for group in state.groups.values() for name in named_agents(group.need)}
+        asked = [group.need for group in state.groups.values()] + [queue.need for queue in state.queues.values()]
+        state.named = {name for one in asked for name in named_agents(one)}
     for name in named_agents(need):
         if name not in state.named:
             state.named.add(name)
