@@ -120,7 +120,8 @@ def test_versions_grow_with_the_log() -> None:
 class Never:
     """Leases that last for ever."""
 
-    renew_every_s = 60.0
+    def renew_after_s(self, agent_id: str) -> float:
+        return 60.0
 
     async def is_alive(self, agent_id: str, session_no: int) -> bool:
         return True

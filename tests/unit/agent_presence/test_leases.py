@@ -1,6 +1,7 @@
 """Whose session is over is answered so by every replica, at once, also while a poll is held."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -191,3 +192,64 @@ async def test_a_lost_connection_means_asking_oftener_until_it_is_back(machine: 
 
     assert not await here.leases.is_alive("ann", number)
     watch.cancel()
+
+
+class Away(MemorySessions):
+    """Sessions on a database that is away for renewals while it is told so."""
+
+    is_away = False
+
+    async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]:
+        if self.is_away:
+            raise Retryable("away")
+        return await super().renew(given)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_renewal_that_can_wait_waits_and_one_that_cannot_says_so(machine: Machine, listens: bool) -> None:
+    sessions = Away(tables(), GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
+    leases = Leases(sessions, lease_s=LEASE_S)
+    leases.listen(listens)
+    await sessions.sign_in("ann", "available")
+    assert await leases.is_alive("ann", 1)
+    sessions.is_away = True
+
+    machine.at_s += LEASE_S / 3 + 0.1
+    if listens:
+        assert await leases.is_alive("ann", 1)
+        machine.at_s += LEASE_S / 3
+    with pytest.raises(Retryable):
+        await leases.is_alive("ann", 1)
+    with pytest.raises(Retryable):
+        await leases.is_alive("ann", 2)
+    sessions.is_away = False
+    assert await leases.is_alive("ann", 1)
+    leases.over("ann", 1)
+    assert not await leases.is_alive("ann", 1)
+
+
+async def test_agents_who_came_together_renew_apart_and_in_time(machine: Machine) -> None:
+    leases = Leases(MemorySessions(tables(), GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S), lease_s=LEASE_S)
+
+    after_s = [leases.renew_after_s(f"agent-{number}") for number in range(1_000)]
+
+    assert all(0.7 * LEASE_S / 3 <= one <= LEASE_S / 3 for one in after_s)
+    tenth_s = 0.3 * LEASE_S / 3 / 10
+    crowds = Counter(int(one // tenth_s) for one in after_s)
+    assert max(crowds.values()) < 200, "a tenth of the spread has a tenth of the agents, about"
+
+
+async def test_many_leases_are_renewed_in_one_statement_and_none_is_refused(machine: Machine) -> None:
+    batches = []
+
+    class Counting(MemorySessions):
+        async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]:
+            batches.append(len(given))
+            return [True for _ in given]
+
+    sessions = Counting(tables(), GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
+    leases = Leases(sessions, lease_s=LEASE_S)
+
+    answers = await asyncio.gather(*(leases.is_alive(f"agent-{number}", 1) for number in range(5_000)))
+
+    assert all(answers) and len(batches) <= 5_000 / 500 + 2

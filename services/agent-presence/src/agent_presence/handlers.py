@@ -1,6 +1,7 @@
 """What agents do: sign in, be there, answer offers. One function a command."""
 
 import asyncio
+from binascii import crc32
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,13 @@ log = structlog.get_logger()
 SKILLS_READ_EVERY_S = 0.2
 REMEMBERED_MAX = 50_000
 """Sessions that this replica remembers as alive; beyond it all are forgotten and asked for again."""
+
+RENEWED_AT_ONCE = 500
+"""Leases that one statement renews: polls that began together end together."""
+RENEWALS_WAITING_MAX = 20_000
+"""Renewals that may wait for a statement, more than connections that a replica takes; one more is `Retryable` at once."""
+SPREAD = 0.3
+"""The part of the time between two renewals by which agents differ, so that those who came together do not stay together."""
 
 UNHEARD_S = 1.0
 """How long a session is believed to be alive while its end would not be heard."""
@@ -42,7 +50,13 @@ class Leases:
     """
 
     def __init__(self, sessions: Sessions, *, lease_s: float) -> None:
-        self._renew = SharedCommit(sessions.renew, what="lease", key=lambda given: given[0])
+        self._renew = SharedCommit(
+            sessions.renew,
+            what="lease",
+            key=lambda given: given[0],
+            batch_max=RENEWED_AT_ONCE,
+            waiting_max=RENEWALS_WAITING_MAX,
+        )
         self.renew_every_s = lease_s / 3
         self._alive: dict[str, tuple[int, float]] = {}
         self._listens = False
@@ -67,15 +81,30 @@ class Leases:
         if listens:
             self._alive.clear()
 
+    def renew_after_s(self, agent_id: str) -> float:
+        """How long after a renewal the agent's lease is renewed again: a third of the lease at most."""
+        return self.renew_every_s * (1 - SPREAD * (crc32(agent_id.encode()) % 1_000) / 1_000)
+
     async def is_alive(self, agent_id: str, session_no: int) -> bool:
-        """Whether the session is the agent's present one; a yes renews its lease. Raises `Retryable`."""
+        """Whether the session is the agent's present one; a yes renews its lease, or it is young enough for the next time.
+
+        Raises `Retryable` when that cannot be said: after two thirds of the lease, or where ends are not heard at once.
+        """
         if self.is_over(agent_id, session_no):
             return False
         known_no, seen_s = self._alive.get(agent_id, (0, NEVER_S))
-        remembered_s = self.renew_every_s if self._listens else min(UNHEARD_S, self.renew_every_s)
+        renew_after_s = self.renew_after_s(agent_id)
+        remembered_s = renew_after_s if self._listens else min(UNHEARD_S, renew_after_s)
         if session_no == known_no and monotonic_s() - seen_s < remembered_s:
             return True
-        if not await self._renew((agent_id, session_no)):
+        try:
+            is_on = await self._renew((agent_id, session_no))
+        except Retryable:
+            can_wait = self._listens and monotonic_s() - seen_s < 2 * self.renew_every_s
+            if session_no != known_no or not can_wait or self.is_over(agent_id, session_no):
+                raise
+            return True
+        if not is_on:
             return False
         if self.is_over(agent_id, session_no):  # its end was heard while we asked
             return False

@@ -50,7 +50,7 @@ class Polling:
         deadline = monotonic_s() + wait_s
         elsewhere = _version(known, number)
         while known == self.etag(agent_id, number) or self._inboxes.is_behind(elsewhere):
-            left_s = min(deadline - monotonic_s(), self._leases.renew_every_s)
+            left_s = min(deadline - monotonic_s(), self._leases.renew_after_s(agent_id))
             if left_s <= 0 or self._stopping.is_set() or gives_way():
                 break
             try:

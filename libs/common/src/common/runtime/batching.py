@@ -19,7 +19,7 @@ WAITING_MAX = 2_000
 class SharedCommit(Generic[Item, Answer]):
     """Turns many concurrent calls into few statements.
 
-    `what` names it in the figures. `commit` gets up to `BATCH_MAX` items and returns one answer for each, in order. If it
+    `what` names it in the figures. `commit` gets up to `batch_max` items and returns one answer for each, in order. If it
     raises `Retryable`, every caller of that batch gets the error. If it raises anything else, one item is to blame and nothing
     is committed: each item is committed again by itself, and only the caller whose item fails alone gets its error. Two
     items with equal `key` never share a batch. A caller that is cancelled does not stop the commit.
@@ -31,8 +31,12 @@ class SharedCommit(Generic[Item, Answer]):
         *,
         what: str,
         key: Callable[[Item], Hashable],
+        batch_max: int = BATCH_MAX,
+        waiting_max: int = WAITING_MAX,
     ) -> None:
         self._commit = commit
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
         self._split = metrics.commits_split.labels(what)
         self._items = metrics.commit_items.labels(what)
         self._key = key
@@ -41,7 +45,7 @@ class SharedCommit(Generic[Item, Answer]):
 
     async def __call__(self, item: Item) -> Answer:
         """Commit `item` with whoever else is there. Raises what `commit` raises."""
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._waiting) >= self._waiting_max:
             raise Retryable("too many requests wait for a commit")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
@@ -56,7 +60,7 @@ class SharedCommit(Generic[Item, Answer]):
             try:
                 if not await self._try(batch):
                     self._split.inc()
-                    for one in batch:  # at most BATCH_MAX commits of one item each
+                    for one in batch:  # at most `batch_max` commits of one item each
                         await self._try([one])
             except BaseException:  # the worker is cancelled: whoever waits must hear of it
                 _fail([*batch, *self._waiting], Retryable("the commit was broken off"))
@@ -83,7 +87,7 @@ class SharedCommit(Generic[Item, Answer]):
     def _take(self) -> list[tuple[Item, "asyncio.Future[Answer]"]]:
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
         seen: set[Hashable] = set()
-        while self._waiting and len(batch) < BATCH_MAX:
+        while self._waiting and len(batch) < self._batch_max:
             key = self._key(self._waiting[0][0])
             if key in seen:
                 break
