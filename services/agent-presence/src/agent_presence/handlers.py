@@ -26,7 +26,9 @@ RENEWED_AT_ONCE = 500
 RENEWALS_WAITING_MAX = 20_000
 """Renewals that may wait for a statement, more than connections that a replica takes; one more is `Retryable` at once."""
 SPREAD = 0.3
-"""The part of the time between two renewals by which agents differ, so that those who came together do not stay together."""
+SPREAD_STEPS = 10
+"""The part of the time between two renewals by which agents differ, and in how many steps: those who came together do not stay
+together all at once, and those of a step still share a statement."""
 
 UNHEARD_S = 1.0
 """How long a session is believed to be alive while its end would not be heard."""
@@ -83,7 +85,7 @@ class Leases:
 
     def renew_after_s(self, agent_id: str) -> float:
         """How long after a renewal the agent's lease is renewed again: a third of the lease at most."""
-        return self.renew_every_s * (1 - SPREAD * (crc32(agent_id.encode()) % 1_000) / 1_000)
+        return self.renew_every_s * (1 - SPREAD * (crc32(agent_id.encode()) % SPREAD_STEPS) / SPREAD_STEPS)
 
     async def is_alive(self, agent_id: str, session_no: int) -> bool:
         """Whether the session is the agent's present one; a yes renews its lease, or it is young enough for the next time.
