@@ -186,6 +186,8 @@ def _apply(model: Model, commit: Commit, fact: Any) -> None:
         case routing.ContactQueued() | routing.ContactScheduled():
             life.channel, life.priority = fact.channel, fact.priority
             life.age_ms = getattr(fact, "routing_age_at_ms", fact.accepted_at_ms)
+        case routing.ContactEscalated():
+            life.priority = fact.priority
         case routing.OfferMade():
             _check_offer(model, commit, life, fact, what)
             if life.state == "queued" and (life.callback_owed_s or commit.at_s) < commit.at_s:
