@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent_presence import metrics
-from agent_presence.domain import Command, Kept, Session
+from agent_presence.domain import DONE, Command, Kept, Session
 from agent_presence.inboxes import Inboxes
 from agent_presence.ports import Directory, Relay, SessionEnds, Sessions
 from common.runtime.batching import SharedCommit
@@ -18,6 +18,8 @@ from common.runtime.failures import Retryable
 log = structlog.get_logger()
 
 SKILLS_READ_EVERY_S = 0.2
+STORED_AGAIN_S = 0.1
+"""A stored answer is looked for so often: it follows the router's fact by some milliseconds."""
 REMEMBERED_MAX = 50_000
 """Sessions that this replica remembers as alive; beyond it all are forgotten and asked for again."""
 
@@ -193,11 +195,26 @@ class Commands:
                 return Answered(kept=kept, outcome=outcome)
             try:
                 async with asyncio.timeout(self._answer_wait_s):
-                    return Answered(kept=kept, outcome=await future)
+                    outcome = await future
+                    if kept is Kept.REPEATED and outcome != DONE:
+                        outcome = await self._first_answer(command)
+                    return Answered(kept=kept, outcome=outcome)
             except TimeoutError:
                 return Answered(kept=kept, outcome=None)
         finally:
             self._inboxes.stop_expecting(command.agent_id, command.command_id, future)
+
+    async def _first_answer(self, command: Command) -> str:
+        """What is stored of a command that was asked before, once it is; the caller bounds the wait.
+
+        The router may have done it and then refused its repetition. A replica that started in between has read the refusal
+        alone, but whoever stores answers has read both, and keeps the first.
+        """
+        while True:
+            _, outcome = await self._keep(command)
+            if outcome is not None:
+                return outcome
+            await asyncio.sleep(STORED_AGAIN_S)
 
     async def _keep_all(self, commands: Sequence[Command]) -> list[tuple[Kept, str | None]]:
         kept = await self._sessions.keep(commands)
