@@ -58,7 +58,10 @@ class AnyLedger:
 
 
 class NoFence(AnyLedger):
-    """I4: commits of a reign that is over count too; neither its session, nor epoch and sequence are looked at."""
+    """I4: commits of a reign that is over count too; neither its session, nor epoch and sequence are looked at.
+
+    Rows that no longer fit show it first: two writers disagree about one contact.
+    """
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
         tables = self._ledger._tables
@@ -226,7 +229,7 @@ PLANTED: list[tuple[str, Parts, int]] = [
     ("I1", Parts(contacts=ForgetsTheOutbox), 1),
     ("I2", Parts(shard=AcceptsTwice), 1),
     ("I3", Parts(shard=IgnoresUnits), 2),
-    ("I4", Parts(ledger=NoFence), 7),
+    ("memory_diverged", Parts(ledger=NoFence), 8),
     ("I5", Parts(contacts=ForgetsKeys), 1),
     ("I6", Parts(shard=PublishesFirst), 1),
     ("I6", Parts(ledger=UnknownMeansDone), 1),
