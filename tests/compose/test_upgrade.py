@@ -9,6 +9,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -123,9 +124,23 @@ def previous(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found.tools("try")
         (found.state / "rolling.toml").write_text(CENTRE)
         found.tools("apply", "/porchlight/rolling.toml")
-        if not (DEPLOY / ".env").exists():
-            shutil.copy(tree / "deploy" / ".env", DEPLOY)
-        yield found, release
+        with env_of(tree / "deploy"):
+            yield found, release
+
+
+@contextmanager
+def env_of(folder: Path) -> Iterator[None]:
+    """The new release has the old one's `.env`, which says the id of Kafka's cluster, as one who upgrades takes it along."""
+    ours, kept = DEPLOY / ".env", DEPLOY / ".env.kept"
+    if ours.exists():
+        ours.replace(kept)
+    shutil.copy(folder / ".env", ours)
+    try:
+        yield
+    finally:
+        ours.unlink()
+        if kept.exists():
+            kept.replace(ours)
 
 
 def images_of(deployment: Deployment) -> dict[str, list[str]]:
@@ -156,7 +171,7 @@ async def test_an_upgrade_and_the_way_back_answer_every_request_and_lose_nothing
     await asyncio.to_thread(new.script, "upgrade.sh")
     assert set(map(tuple, images_of(new).values())) == {(VERSION,) * 2}
     assert "completed" in await asyncio.to_thread(new.tools, "try")
-    await asyncio.to_thread(back.script, "upgrade.sh", "--back")
+    await asyncio.to_thread(back.script, "upgrade.sh", "--back", *back.files)
     assert set(map(tuple, images_of(back).values())) == {(release.version,) * 2}
     await asyncio.sleep(2)
     until.set()
