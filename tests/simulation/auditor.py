@@ -94,6 +94,7 @@ class Model:
     pictures: dict[tuple[int, str], list[AgentPicture]] = field(default_factory=lambda: defaultdict(list))
     queues: dict[str, list[config.QueueDefined]] = field(default_factory=lambda: defaultdict(list))
     read_queues: dict[str, int] = field(default_factory=dict)
+    read_queues_before: dict[str, int] = field(default_factory=dict)
     commands: dict[tuple[str, str], AgentCommand] = field(default_factory=dict)
     standings: dict[str, routing.AgentRoutingChanged] = field(default_factory=dict)
     accepted: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
@@ -110,8 +111,9 @@ class Model:
         return self.lives.setdefault(contact_id, Life(contact_id))
 
     def versions(self, queue: str) -> list[config.QueueDefined]:
-        """How the queue may be at the moment: as last read, or newer (a rebuild reads the table)."""
-        read = self.read_queues.get(queue, 0)
+        """How the queue may be at the moment: as read before this batch, since what came before it in the batch was decided by that,
+        or newer (a rebuild reads the table)."""
+        read = self.read_queues_before.get(queue, 0)
         return [one for one in self.queues[queue] if one.version >= read]
 
     def work_of(self, agent_id: str) -> list[tuple[Life, Stay]]:
@@ -146,6 +148,7 @@ def replay(world: World) -> Model:
 
 def _read_inputs(model: Model, commit: Commit, places: dict[Place, list[Any]]) -> None:
     """What the router read for this batch: pictures of agents, queues, commands, what customers ask for."""
+    model.read_queues_before = dict(model.read_queues)
     for place, end in commit.read_after.items():
         for fact in places[place][commit.read_before.get(place, 0) : end]:
             if place.topic == AGENTS.name and isinstance(fact, AgentPicture):
