@@ -196,7 +196,7 @@ class Commands:
             try:
                 async with asyncio.timeout(self._answer_wait_s):
                     outcome = await future
-                    if kept is Kept.REPEATED and outcome != DONE:
+                    if outcome != DONE:
                         outcome = await self._first_answer(command)
                     return Answered(kept=kept, outcome=outcome)
             except TimeoutError:
@@ -207,7 +207,7 @@ class Commands:
     async def _first_answer(self, command: Command) -> str:
         """What is stored of a command that was asked before, once it is; the caller bounds the wait.
 
-        The router may have done it and then refused its repetition. A replica that started in between has read the refusal
+        The router may have done it and then refused its repetition, for an outbox sends at least once. A replica that started in between has read the refusal
         alone, but whoever stores answers has read both, and keeps the first.
         """
         while True:
