@@ -207,8 +207,8 @@ class Commands:
     async def _first_answer(self, command: Command) -> str:
         """What is stored of a command that was asked before, once it is; the caller bounds the wait.
 
-        The router may have done it and then refused its repetition, for an outbox sends at least once. A replica that started in between has read the refusal
-        alone, but whoever stores answers has read both, and keeps the first.
+        The router may have done it and then refused its repetition, for an outbox sends at least once. A replica that started in
+        between has read the refusal alone, but whoever stores answers has read both, and keeps the first.
         """
         while True:
             _, outcome = await self._keep(command)
