@@ -1,5 +1,6 @@
 """What intake's ports promise: the same suite in memory and on PostgreSQL."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from tests.support.world import new_contact
 CLIENT = "world"
 
 
-class Backend:
+class Backend(ABC):
     """One database of intake, whatever it is made of."""
 
     def __init__(self, contacts: Contacts) -> None:
@@ -46,8 +47,9 @@ class Backend:
         assert isinstance(done, Receipt)
         return done
 
+    @abstractmethod
     async def move(self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0) -> None:
-        raise NotImplementedError
+        """The router's facts say that the contact is in this state."""
 
 
 class InMemory(Backend):
