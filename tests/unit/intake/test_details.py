@@ -54,7 +54,7 @@ class Intake:
         ]
         await apply(MemoryProjections(self.tables, lambda write: write()), records)
 
-    async def read(self, session_no: int, *, agent_id: str = "ann") -> str:
+    async def read(self, session_no: int | None, *, agent_id: str = "ann") -> str:
         """The name, or why not."""
         found = await self.details.customer(contact_id="c1", agent_id=agent_id, session_no=session_no)
         return found.reason.value if isinstance(found, Refused) else str(found["name"])
@@ -78,6 +78,13 @@ async def test_the_holder_reads_in_its_present_session_only(intake: Intake) -> N
     assert await intake.read(2) == Refusal.SESSION_OVER
     assert await intake.read(4) == Refusal.NOT_FOUND, "nobody has heard of that session"
     assert await intake.read(3, agent_id="bob") == Refusal.NOT_FOUND
+
+
+async def test_who_names_no_session_has_to_be_signed_in(intake: Intake) -> None:
+    signed_in = await intake.read(None)
+    await intake.hear(session(3, "offline"))
+
+    assert [signed_in, await intake.read(None)] == ["Ada", Refusal.SESSION_OVER]
 
 
 async def test_a_new_sign_in_ends_the_reading_of_the_one_before(intake: Intake) -> None:

@@ -168,6 +168,28 @@ class TestNeeds:
 
         assert table.kinds() == ["StepSkipped", "Offered"]
 
+    @pytest.mark.parametrize("link_lost", [False, True])
+    def test_a_step_is_left_when_its_last_agent_signs_out_while_it_rings_them(self, link_lost: bool) -> None:
+        table = Table(queue(steps=(Step(need=Need(skill="es"), expires_ms=60_000),)))
+        table.tell(seen("ann", skills=(("es", 90),)), seen("bob"), arrived("c1"))
+        assert table.offers() == [("c1", "ann")]
+
+        table.tell(seen("ann", skills=(("es", 90),), presence="offline", link_lost=link_lost, seq=2))
+
+        assert [kind for kind in table.kinds() if kind != "AgentChanged"] == ["Rescinded", "StepSkipped", "Offered"]
+        assert table.offers() == [("c1", "bob")]
+
+    def test_a_step_is_left_when_its_last_agent_who_held_the_contact_does_not_come_back(self) -> None:
+        table = Table(queue(steps=(Step(need=Need(skill="es"), expires_ms=60_000),)))
+        table.tell(seen("ann", skills=(("es", 90),)), seen("bob"), arrived("c1"))
+        table.tell(asked("accept", agent_id="ann"))
+
+        table.tell(seen("ann", skills=(("es", 90),), presence="offline", link_lost=True, seq=2))
+        table.tick(25_000)
+
+        assert table.offers() == [("c1", "bob")]
+        assert table.state.contacts["c1"].step == 1
+
     def test_a_contact_that_came_back_leaves_one_step_and_not_two(self) -> None:
         steps = (Step(need=Need(skill="es"), expires_ms=60_000), Step(need=Need(skill="fr"), expires_ms=60_000))
         table = Table(queue(steps=steps))

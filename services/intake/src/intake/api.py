@@ -9,6 +9,7 @@ import msgspec
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from common.contracts.agents import AGENT_ID
 from common.contracts.contacts import CancelReason, Channel
@@ -22,7 +23,6 @@ from common.runtime.problems import (
     INVALID_REQUEST,
     MALFORMED_JSON,
     NOT_FOUND,
-    SESSION_MISSING,
     SESSION_OVER,
     TOO_LARGE,
     UNAUTHENTICATED,
@@ -73,6 +73,7 @@ PRINTABLE: dict[str, Any] = {"minLength": 1, "pattern": r"^[ -~\u00a1-\u00ac\u00
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL's text has no place for a NUL; the border refuses it, and the schema says so."""
 IdPath = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
+SessionNo = Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
 class RequirementIn(BaseModel):
@@ -356,15 +357,16 @@ def add_routes(
         "/v1/contacts/{contact_id}/customer",
         response_model=Customer,
         tags=["agents"],
-        responses=documented(NOT_FOUND, INVALID_REQUEST, SESSION_MISSING, SESSION_OVER),
+        responses=documented(NOT_FOUND, INVALID_REQUEST, SESSION_OVER),
     )
     async def get_customer(
         contact_id: IdPath,
         who: Annotated[Principal, Depends(agent)],
-        session_no: Annotated[int, Header(ge=1, le=2_000_000_000), WHOLE],
+        session_no: Annotated[SessionNo | SkipJsonSchema[None], Header(), WHOLE] = None,
     ) -> Response:
-        """The customer's details, for the agent who holds the contact (agent token), in the session that signing in answered with;
-        at once after the accept was answered. Reads are noted in the audit."""
+        """The customer's details, for the agent who holds the contact (agent token), at once after the accept was answered.
+        Session-No: the session that signing in answered with; one that is over is refused. Without it the agent has to be
+        signed in. Reads are noted in the audit."""
         found = await details.customer(contact_id=contact_id, agent_id=who.subject, session_no=session_no)
         if isinstance(found, Refused):
             return answer(STATUS[found.reason], found.detail, headers=PRIVATE)

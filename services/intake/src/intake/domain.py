@@ -144,14 +144,22 @@ class KnownSession:
     is_over: bool
 
 
-def session_fits(known: KnownSession | None, *, session_no: int) -> bool | None:
+def session_fits(known: KnownSession | None, *, session_no: int | None) -> bool | None:
     """Whether the session is the agent's present one; None when its sign-in has not reached us yet.
 
-    Of an agent of whom nothing was said since this was kept, any number is taken.
+    Who names no session (None) means the present one, whichever it is: they have to be signed in. Of an agent of whom nothing
+    was said since this was kept, any number is taken.
     """
-    if known is None or (session_no == known.session_no and not known.is_over):
+    if known is None:
         return True
+    if session_no is None or session_no == known.session_no:
+        return not known.is_over
     return None if session_no > known.session_no else False
+
+
+def session_is_over(session_no: int | None) -> str:
+    """What an agent reads whose session does not fit."""
+    return "You are signed out." if session_no is None else f"Session {session_no} is over."
 
 
 def key_hash(*, secret: str, pepper: str) -> bytes:

@@ -1,6 +1,6 @@
 """What intake refuses over HTTP."""
 
-from common.runtime.problems import SESSION_MISSING, SESSION_OVER, Problem
+from common.runtime.problems import SESSION_OVER, Problem
 
 KEY_MISSING = Problem(
     name="idempotency-key-missing",
@@ -62,7 +62,7 @@ KEY_OVER = Problem(
     title="There is no such API key in force",
     way_out="List the keys (GET /v1/keys); make a new one instead of one that was revoked or has expired.",
 )
-MISSING_HEADERS = {"idempotency-key": KEY_MISSING, "session-no": SESSION_MISSING}
+MISSING_HEADERS = {"idempotency-key": KEY_MISSING}
 PROBLEMS = (
     KEY_MISSING,
     KEY_REUSED,
@@ -70,7 +70,6 @@ PROBLEMS = (
     UNKNOWN_SKILL,
     CONTACT_OVER,
     WITH_AGENT,
-    SESSION_MISSING,
     SESSION_OVER,
     TOO_MANY_REQUESTS,
     TOO_MANY_WAITING,

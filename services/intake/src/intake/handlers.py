@@ -132,9 +132,9 @@ class Details:
     def __init__(self, contacts: Contacts) -> None:
         self._contacts = contacts
         self._on_its_way = OnItsWay()
-        self._noted: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._noted: OrderedDict[tuple[str, str, int | None], None] = OrderedDict()
 
-    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused:
+    async def customer(self, *, contact_id: str, agent_id: str, session_no: int | None) -> dict[str, Any] | Refused:
         """For the agent who holds it, in its present session; who read whose is noted first, once a session.
 
         An agent whose accept was answered holds the contact, and the fact that says so may still be on its way to us: it is

@@ -46,11 +46,13 @@ class Contacts(Protocol):
         """Whether a contact was accepted with this key."""
         ...
 
-    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
+    async def customer(
+        self, *, contact_id: str, agent_id: str, session_no: int | None
+    ) -> dict[str, Any] | Refused | None:
         """The customer's details, for the agent who holds the contact, in its present session; None: not, or not yet."""
         ...
 
-    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
+    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int | None) -> None:
         """Put into the audit who read whose details; none of the details."""
         ...
 

@@ -22,6 +22,7 @@ from intake.domain import (
     Refusal,
     Refused,
     session_fits,
+    session_is_over,
 )
 from intake.translate import callback, cancellation, submission
 
@@ -59,7 +60,7 @@ class IntakeTables:
         self.queues: dict[str, QueueDefined] = {}
         self.skills: set[str] = set()
         self.sessions: dict[str, KnownSession] = {}
-        self.reads: list[tuple[str, str, int]] = []
+        self.reads: list[tuple[str, str, int | None]] = []
         self.outbox = OutboxRows(server)
         self.positions = Positions()
 
@@ -171,17 +172,19 @@ class MemoryContacts:
         async with through(self._line, "is known"):
             return (client_id, idempotency_key) in self._tables.keys
 
-    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
+    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int | None) -> None:
         """See `intake.ports.Contacts`."""
         async with through(self._line, "note read"):
             self._tables.reads.append((agent_id, contact_id, session_no))
 
-    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
+    async def customer(
+        self, *, contact_id: str, agent_id: str, session_no: int | None
+    ) -> dict[str, Any] | Refused | None:
         """See `intake.ports.Contacts`."""
         async with through(self._line, "customer"):
             fits = session_fits(self._tables.sessions.get(agent_id), session_no=session_no)
             if fits is False:
-                return Refused(reason=Refusal.SESSION_OVER, detail=f"Session {session_no} is over.")
+                return Refused(reason=Refusal.SESSION_OVER, detail=session_is_over(session_no))
             found = self._tables.contacts.get(contact_id)
             if not fits or found is None or found.agent_id != agent_id or found.state not in READERS:
                 return None

@@ -7,7 +7,18 @@ import msgspec
 
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, columns, insert
-from intake.domain import OVER, READERS, WITH_AGENT, KnownSession, NewContact, Receipt, Refusal, Refused, session_fits
+from intake.domain import (
+    OVER,
+    READERS,
+    WITH_AGENT,
+    KnownSession,
+    NewContact,
+    Receipt,
+    Refusal,
+    Refused,
+    session_fits,
+    session_is_over,
+)
 from intake.translate import callback, cancellation
 
 ACCEPT = """
@@ -177,7 +188,9 @@ class PostgresContacts:
             )
         return found is not None
 
-    async def customer(self, *, contact_id: str, agent_id: str, session_no: int) -> dict[str, Any] | Refused | None:
+    async def customer(
+        self, *, contact_id: str, agent_id: str, session_no: int | None
+    ) -> dict[str, Any] | Refused | None:
         """See `intake.ports.Contacts`."""
         async with borrowed(self._pool) as connection:
             found = await connection.fetchrow(CUSTOMER, contact_id, agent_id, sorted(READERS))
@@ -187,15 +200,15 @@ class PostgresContacts:
             known = KnownSession(session_no=found["session_no"], is_over=found["is_over"])
         fits = session_fits(known, session_no=session_no)
         if fits is False:
-            return Refused(reason=Refusal.SESSION_OVER, detail=f"Session {session_no} is over.")
+            return Refused(reason=Refusal.SESSION_OVER, detail=session_is_over(session_no))
         if fits is None or found["customer"] is None:
             return None
         return msgspec.json.decode(found["customer"], type=dict[str, Any])
 
-    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int) -> None:
+    async def note_read(self, *, contact_id: str, agent_id: str, session_no: int | None) -> None:
         """See `intake.ports.Contacts`."""
         async with borrowed(self._pool) as connection:
-            await connection.execute(NOTE_READ, agent_id, contact_id, f"session {session_no}")
+            await connection.execute(NOTE_READ, agent_id, contact_id, f"session {session_no or 'present'}")
 
 
 def _given_columns(given: Sequence[tuple[NewContact, Receipt, str, OutboxRow]]) -> list[list[object]]:

@@ -10,6 +10,7 @@ from router.core.needs import both
 from router.core.outputs import AttemptDecision, ContactDecision, Output
 from router.core.staff import able_profiles, place_agent
 from router.core.state import State, remember_ended
+from router.core.steps import leave_unstaffed_step
 from router.core.transitions import TRANSITIONS
 from router.core.values import ENDED, Agent, Contact, ContactState, Offer
 from router.core.waiting import borrowing_need, moments, put_waiting, take_waiting, wake_at
@@ -68,6 +69,7 @@ def release(
     if contact.state is ContactState.QUEUED:
         if not isinstance(output, outputs.Transferred):
             follow_queue(state, contact, decided)
+            leave_unstaffed_step(state, contact, decided)
             put_waiting(state, contact)
         for at_ms in moments(state.queues[contact.queue_id], contact):
             wake_at(state, contact, at_ms)  # its step or its life may have ended meanwhile

@@ -39,10 +39,8 @@ def join_step(state: State, contact: Contact, decided: list[Output]) -> None:
     """
     while contact.step < len(contact.steps):
         step = contact.steps[contact.step]
-        need = need_now(state, contact)
-        name_agents(state, need)
         about = {"contact_id": contact.contact_id, "queue_id": contact.queue_id, "pool": contact.pool}
-        if not step.even_unstaffed and not able_profiles(state, need, contact.pool) & state.staffed:
+        if is_unstaffed(state, contact, step):
             decided.append(outputs.StepSkipped(**about, step=contact.step + 1))
             contact.step += 1
             continue
@@ -53,6 +51,29 @@ def join_step(state: State, contact: Contact, decided: list[Output]) -> None:
     else:
         contact.step_ends_ms = None
     state.touched_contacts[contact.contact_id] = contact
+
+
+def is_unstaffed(state: State, contact: Contact, step: Step) -> bool:
+    """Whether the contact's present step is one to be skipped: nobody who could serve it is signed in."""
+    if step.even_unstaffed:
+        return False
+    need = need_now(state, contact)
+    name_agents(state, need)
+    return not able_profiles(state, need, contact.pool) & state.staffed
+
+
+def leave_unstaffed_step(state: State, contact: Contact, decided: list[Output]) -> None:
+    """The contact is about to wait again: its step's last agent may have signed out while it rang them or was held.
+
+    It waits nowhere now, so `skip_unstaffed` did not meet it then.
+    """
+    if contact.step < len(contact.steps) and is_unstaffed(state, contact, contact.steps[contact.step]):
+        skipped = outputs.StepSkipped(
+            contact_id=contact.contact_id, queue_id=contact.queue_id, pool=contact.pool, step=contact.step + 1
+        )
+        decided.append(skipped)
+        contact.step += 1
+        join_step(state, contact, decided)
 
 
 def end_step(state: State, contact: Contact, decided: list[Output], *, expired: bool) -> None:
