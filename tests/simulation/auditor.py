@@ -442,6 +442,8 @@ def _check_promises(model: Model, world: World) -> None:
         row = world.databases.intake.contacts.get(life.contact_id)
         if row is None or row.state != life.state:
             model.wrong("I1", f"{life.contact_id} is {life.state}, intake says {row and row.state}")
+        elif row.present_queue != life.queue:
+            model.wrong("I7", f"{life.contact_id} is in {life.queue}, intake says {row.present_queue}")
 
 
 def _check_agents(model: Model, world: World, peace_s: float) -> None:

@@ -14,7 +14,7 @@ from common.testing.database import MemoryServer
 from common.testing.faults import GoodLine
 from intake.adapters.contacts import PostgresContacts
 from intake.adapters.projections import PostgresProjections
-from intake.domain import NewContact, Receipt, Refusal, Refused, Wishes
+from intake.domain import NewContact, Receipt, Refusal, Refused, Standing, Wishes
 from intake.ports import Contacts
 from intake.testing import IntakeTables, MemoryContacts, MemoryProjections
 from intake.translate import submission
@@ -48,8 +48,14 @@ class Backend(ABC):
         return done
 
     @abstractmethod
-    async def move(self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0) -> None:
+    async def move(
+        self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0, queue: str = ""
+    ) -> None:
         """The router's facts say that the contact is in this state."""
+
+
+def standing(receipt: Receipt, state: str, agent_id: str, attempt: int, queue: str) -> Standing:
+    return Standing(state=state, at_ms=2_000, attempt=attempt, agent_id=agent_id, queue=queue or receipt.queue)
 
 
 class InMemory(Backend):
@@ -57,10 +63,12 @@ class InMemory(Backend):
         self._tables = IntakeTables(MemoryServer(monotonic_s))
         super().__init__(MemoryContacts(self._tables, GoodLine()))
 
-    async def move(self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0) -> None:
+    async def move(
+        self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0, queue: str = ""
+    ) -> None:
         writes: list[object] = []
         tables = MemoryProjections(self._tables, writes.append)
-        await tables.move_contacts({receipt.contact_id: (state, 2_000, attempt, agent_id)})
+        await tables.move_contacts({receipt.contact_id: standing(receipt, state, agent_id, attempt, queue)})
         for write in writes:
             write()  # type: ignore[operator]
 
@@ -70,10 +78,12 @@ class OnPostgres(Backend):
         self._pool = pool
         super().__init__(PostgresContacts(pool))
 
-    async def move(self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0) -> None:
+    async def move(
+        self, receipt: Receipt, state: str, *, agent_id: str = "", attempt: int = 0, queue: str = ""
+    ) -> None:
         async with self._pool.acquire() as connection:
             tables = PostgresProjections(connection)
-            await tables.move_contacts({receipt.contact_id: (state, 2_000, attempt, agent_id)})
+            await tables.move_contacts({receipt.contact_id: standing(receipt, state, agent_id, attempt, queue)})
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -96,6 +106,27 @@ class TestContacts:
         assert isinstance(first, Receipt) and isinstance(second, Receipt)
         assert (second.contact_id, first.replayed, second.replayed) == (first.contact_id, False, True)
         assert isinstance(other, Refused) and other.reason is Refusal.KEY_REUSED
+
+    async def test_a_contact_says_where_it_is_now_and_its_post_is_answered_as_it_was(self, backend: Backend) -> None:
+        contact = new_contact(new_id())
+        first = await backend.accept(contact)
+        assert isinstance(first, Receipt)
+        await backend.move(first, "queued", queue="elsewhere")
+
+        moved = await backend.contacts.get(contact_id=first.contact_id, client_id=contact.client_id)
+        page = await backend.contacts.page(client_id=contact.client_id, before="g", limit=5)
+        again = await backend.accept(contact)
+
+        assert moved is not None and isinstance(again, Receipt)
+        assert (moved["queue"], [one["queue"] for one in page], again.queue) == (
+            "elsewhere",
+            ["elsewhere"],
+            first.queue,
+        )
+
+        await backend.move(first, "queued", queue=first.queue)
+        back = await backend.contacts.get(contact_id=first.contact_id, client_id=contact.client_id)
+        assert back is not None and back["queue"] == first.queue
 
     async def test_a_contact_is_its_clients_alone(self, backend: Backend) -> None:
         receipt = await backend.accepted()

@@ -13,6 +13,7 @@ import pytest
 from common.runtime.bus import Incoming
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
+from intake.adapters import projections
 from intake.domain import NewContact, Receipt, Refused
 from intake.handlers import Accepting
 from router.batch import Decided
@@ -152,3 +153,24 @@ async def test_a_contact_that_is_counted_in_another_queue_than_where_it_waits_is
 
         verdict = await world.verdict(settled=False)
         assert "I7" in invariants(verdict) and any("'second'" in one.text for one in verdict.violations)
+
+
+async def test_a_contact_that_intake_shows_in_another_queue_than_where_it_is_is_found(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: to integrations the contact stays in the queue that its POST named."""
+    assert projections.MOVE.count("present_queue = s.queue") == 1
+    monkeypatch.setattr(
+        projections, "MOVE", projections.MOVE.replace("present_queue = s.queue", "present_queue = c.queue")
+    )
+    async with fresh_world(place) as world:
+        await world.define_again("second", version=1)
+        rule = {"when": {"waited_over_ms": 1}, "queue": "second"}
+        await world.define_again(version=2, overflow=[rule])
+        await world.reign()
+        await world.post()
+        await eventually(lambda: world.router.fetchval("SELECT count(*) > 1 FROM routing_log"))
+        await world.settle()
+
+        verdict = await world.verdict()
+        assert any(one.invariant == "I7" and "intake says queue" in one.text for one in verdict.violations)

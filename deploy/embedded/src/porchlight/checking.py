@@ -310,6 +310,8 @@ def _check_accepted(history: History, model: dict[str, _Contact], verdict: Verdi
             verdict.add("I1", f"{contact_id} was accepted and never queued")
         elif stored["state"] != contact.state:
             verdict.add("I1", f"{contact_id}: intake says {stored['state']}, the log {contact.state}")
+        elif stored["present_queue"] not in (None, contact.queue):
+            verdict.add("I7", f"{contact_id}: intake says queue {stored['present_queue']}, the log {contact.queue}")
 
 
 def _check_agents(history: History, model: dict[str, _Contact], verdict: Verdict) -> None:

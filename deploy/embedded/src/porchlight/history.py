@@ -163,7 +163,7 @@ async def _load_intake(history: History, dsn: str) -> None:
     connection = await asyncpg.connect(dsn, timeout=5)
     try:
         for row in await connection.fetch(
-            "SELECT contact_id, state, accepted_at_ms, (extract(epoch FROM stored_at) * 1000)::float8 AS stored_ms"
+            "SELECT contact_id, state, present_queue, accepted_at_ms, (extract(epoch FROM stored_at) * 1000)::float8 AS stored_ms"
             " FROM contact"
         ):
             history.accepted[row["contact_id"]] = dict(row)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from common.contracts import config, routing
 from common.runtime.bus import Incoming
-from intake.domain import STATE_AFTER, KnownSession
+from intake.domain import STATE_AFTER, KnownSession, Standing
 from intake.ports import Projections
 
 
 async def apply(tables: Projections, records: Sequence[Incoming]) -> None:
     """The effect of the facts, inside the caller's transaction."""
-    states: dict[str, tuple[str, int, int, str]] = {}
+    standings: dict[str, Standing] = {}
     granted: dict[str, int] = {}
     sessions: dict[str, KnownSession] = {}
     for record in records:
@@ -26,13 +26,13 @@ async def apply(tables: Projections, records: Sequence[Incoming]) -> None:
                 if isinstance(fact, routing.CallbackArranged) and fact.requested_at_ms:
                     granted[fact.contact_id] = fact.requested_at_ms
                 if type(fact) in STATE_AFTER:
-                    states[fact.contact_id] = _state(fact, states.get(fact.contact_id))
+                    standings[fact.contact_id] = _standing(fact, standings.get(fact.contact_id))
     await tables.know_sessions(sessions)
-    await tables.move_contacts(states)
+    await tables.move_contacts(standings)
     await tables.grant_callbacks(granted)
 
 
-def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | None) -> tuple[str, int, int, str]:
+def _standing(fact: routing.RoutingFactBase, before: Standing | None) -> Standing:
     state = STATE_AFTER[type(fact)]
     if getattr(fact, "still_out", 0):
         state = "offered"
@@ -40,5 +40,10 @@ def _state(fact: routing.RoutingFactBase, before: tuple[str, int, int, str] | No
         state = fact.state
     elif isinstance(fact, routing.CallbackArranged) and fact.due_ms is not None:
         state = "scheduled"
-    attempt = getattr(fact, "attempt", before[2] if before else 0)
-    return state, fact.at_ms, attempt, getattr(fact, "agent_id", "") if state != "queued" else ""
+    return Standing(
+        state=state,
+        at_ms=fact.at_ms,
+        attempt=getattr(fact, "attempt", before.attempt if before else 0),
+        agent_id=getattr(fact, "agent_id", "") if state != "queued" else "",
+        queue=fact.queue,
+    )

@@ -132,6 +132,18 @@ STATE_AFTER: dict[type[object], str] = {
 }
 """A contact's state after the facts of the router that change it."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a contact stands after the router's facts: the state, since when, the latest attempt, with which agent, where."""
+
+    state: str
+    at_ms: int
+    attempt: int
+    agent_id: str
+    queue: str
+
+
 READERS = frozenset({"assigned", "paused", "wrap_up"})
 """States in which the agent holds the contact and may see the customer's details; not while its line is lost."""
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from common.contracts.config import QueueDefined
 from common.runtime.outbox import OutboxRow
-from intake.domain import KeyHolder, KeyRefused, KnownSession, NewContact, Receipt, Refused
+from intake.domain import KeyHolder, KeyRefused, KnownSession, NewContact, Receipt, Refused, Standing
 
 
 class Contacts(Protocol):
@@ -113,8 +113,8 @@ class Projections(Protocol):
         """The latest session of each agent; older ones change nothing."""
         ...
 
-    async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
-        """The contacts' states after the router's facts: (state, since, attempt, agent)."""
+    async def move_contacts(self, standings: Mapping[str, Standing]) -> None:
+        """How the contacts stand after the router's facts."""
         ...
 
     async def grant_callbacks(self, granted: Mapping[str, int]) -> None:

@@ -21,6 +21,7 @@ from intake.domain import (
     Receipt,
     Refusal,
     Refused,
+    Standing,
     session_fits,
     session_is_over,
 )
@@ -42,6 +43,7 @@ class Row:
     state_at_ms: int = 0
     attempt: int = 0
     agent_id: str = ""
+    present_queue: str = ""
     cancel_reason: str | None = None
     cancel_at_ms: int | None = None
     callback_asked_ms: int | None = None
@@ -195,7 +197,7 @@ def _public(row: Row) -> dict[str, Any]:
     receipt = row.receipt
     return {
         "contact_id": receipt.contact_id,
-        "queue": receipt.queue,
+        "queue": row.present_queue or receipt.queue,
         "channel": receipt.channel,
         "priority": receipt.priority,
         "external_id": row.posted.external_id,
@@ -254,16 +256,21 @@ class MemoryProjections:
             if known is None or known.session_no <= one.session_no:
                 self._tables.sessions[agent_id] = one
 
-    async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
+    async def move_contacts(self, standings: Mapping[str, Standing]) -> None:
         """See `intake.ports.Projections`."""
-        self._later(lambda: self._move(states))
+        self._later(lambda: self._move(standings))
 
-    def _move(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
-        for contact_id, (state, at_ms, attempt, agent_id) in states.items():
+    def _move(self, standings: Mapping[str, Standing]) -> None:
+        for contact_id, one in standings.items():
             row = self._tables.contacts.get(contact_id)
             if row is not None:
-                row.state, row.state_at_ms, row.agent_id = state, at_ms, agent_id
-                row.attempt = max(row.attempt, attempt)
+                row.state, row.state_at_ms, row.agent_id, row.present_queue = (
+                    one.state,
+                    one.at_ms,
+                    one.agent_id,
+                    one.queue,
+                )
+                row.attempt = max(row.attempt, one.attempt)
 
     async def grant_callbacks(self, granted: Mapping[str, int]) -> None:
         """See `intake.ports.Projections`."""

@@ -77,7 +77,10 @@ COUNT_WAITING = """
 SELECT count(*) FROM (SELECT 1 FROM contact WHERE client_id = $1 AND state IN ('accepted', 'scheduled', 'queued', 'offered')
                        LIMIT $2) AS waiting
 """
-PUBLIC = "contact_id, queue, channel, priority, external_id, accepted_at_ms, state, state_at_ms, attempt, cancel_reason"
+PUBLIC = (
+    "contact_id, coalesce(present_queue, queue) AS queue, channel, priority, external_id, accepted_at_ms, state, state_at_ms,"
+    " attempt, cancel_reason"
+)
 
 
 class PostgresContacts:

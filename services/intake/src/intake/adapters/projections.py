@@ -1,13 +1,14 @@
 """Tables that follow the facts of others, and the repetition of what nobody confirmed."""
 
 from collections.abc import Mapping
+from dataclasses import astuple
 
 import msgspec
 
 from common.contracts.config import QueueDefined
 from common.runtime.database import Connection, Pool, borrowed
 from common.runtime.outbox import OutboxRow, insert
-from intake.domain import PAUSE_MAX_MS, KnownSession, Receipt, Wishes
+from intake.domain import PAUSE_MAX_MS, KnownSession, Receipt, Standing, Wishes
 from intake.translate import callback, cancellation, submission
 
 RECONCILE_MAX = 500
@@ -40,6 +41,14 @@ SELECT contact_id, pool, cancel_reason, correlation_id FROM contact c
    AND {_is_time("cancel_at_ms")} AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = c.contact_id)
  ORDER BY cancel_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED
 """
+MOVE = """
+UPDATE contact c SET state = s.state, state_at_ms = s.at_ms, attempt = greatest(c.attempt, s.attempt), agent_id = s.agent_id,
+       present_queue = s.queue
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::text[])
+    AS s(contact_id, state, at_ms, attempt, agent_id, queue)
+ WHERE c.contact_id = s.contact_id
+"""
+"""`queue` stays the one that the POST was answered with; `present_queue` is null until a fact came since it was kept."""
 KNOW_SESSIONS = """
 INSERT INTO agent_session AS s (agent_id, session_no, is_over) SELECT * FROM unnest($1::text[], $2::int[], $3::boolean[])
 ON CONFLICT (agent_id) DO UPDATE SET session_no = excluded.session_no, is_over = excluded.is_over
@@ -75,17 +84,11 @@ class PostgresProjections:
             rows = [(agent_id, one.session_no, one.is_over) for agent_id, one in sorted(sessions.items())]
             await self._connection.execute(KNOW_SESSIONS, *[list(column) for column in zip(*rows, strict=True)])
 
-    async def move_contacts(self, states: Mapping[str, tuple[str, int, int, str]]) -> None:
-        """The contacts' states after the router's facts: (state, since, attempt, agent)."""
-        if not states:
-            return
-        rows = sorted((contact_id, *rest) for contact_id, rest in states.items())
-        await self._connection.execute(
-            "UPDATE contact c SET state = s.state, state_at_ms = s.at_ms, attempt = greatest(c.attempt, s.attempt),"
-            " agent_id = s.agent_id FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[])"
-            " AS s(contact_id, state, at_ms, attempt, agent_id) WHERE c.contact_id = s.contact_id",
-            *[list(column) for column in zip(*rows, strict=True)],
-        )
+    async def move_contacts(self, standings: Mapping[str, Standing]) -> None:
+        """See `intake.ports.Projections`."""
+        if standings:
+            rows = sorted((contact_id, *astuple(one)) for contact_id, one in standings.items())
+            await self._connection.execute(MOVE, *[list(column) for column in zip(*rows, strict=True)])
 
     async def grant_callbacks(self, granted: Mapping[str, int]) -> None:
         """Wishes that the router granted: contact and when it was wished."""
