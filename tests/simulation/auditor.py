@@ -309,10 +309,17 @@ def _check_capacity(model: Model, commit: Commit, life: Life, stay: Stay, what: 
         model.wrong("I3", f"{what}: {stay.agent_id} has {most} units, {having} and now {stay.units} more")
 
 
+SCORES_LATE_S = 0.5
+"""A clock that runs fast or slow, and the turn in which the end of the budget is noticed."""
+
+
 def _check_order(model: Model, commit: Commit, life: Life, fact: routing.OfferMade, what: str) -> None:
-    """In a plain queue who came first of those who ask for the same goes first."""
+    """In a plain queue who came first of those who ask for the same goes first; who waits for scores is passed over."""
+    scores_s = 0.0
     for one in model.versions(fact.queue):
         policy = one.policy
+        if policy.choice.method == "scorer":
+            scores_s = max(scores_s, policy.choice.budget_ms / 1_000 + SCORES_LATE_S)
         if policy.micro_batch or policy.offers.parallel > 1 or policy.escalations or policy.borrow or policy.overflow:
             return
     for other in model.lives.values():
@@ -324,7 +331,7 @@ def _check_order(model: Model, commit: Commit, life: Life, fact: routing.OfferMa
         ) or other is life:
             continue
         first = (-other.priority, other.age_ms, other.contact_id) < (-life.priority, life.age_ms, life.contact_id)
-        if first and other.since_s < commit.at_s and fact.agent_id not in other.asked and other.attempt == 0:
+        if first and other.since_s < commit.at_s - scores_s and fact.agent_id not in other.asked and other.attempt == 0:
             model.wrong("I11", f"{what} before {other.contact_id}, which goes first")
 
 

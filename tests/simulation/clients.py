@@ -128,17 +128,25 @@ class Clients:
                 return
             self.start(self._post(f"key-{number}"))
 
-    async def _post(self, key: str) -> None:
+    async def rush(self, queue: str) -> None:
+        """Post to one queue all the time, nothing special."""
+        number = 0
+        while not self.calm:
+            await asyncio.sleep(self.random.uniform(0.3, 0.9))
+            self.start(self._post(f"rush-{number}", queue))
+            number += 1
+
+    async def _post(self, key: str, queue: str = "") -> None:
         self.posting += 1
         try:
-            await self._post_until_answered(key)
+            await self._post_until_answered(key, queue)
         finally:
             self.posting -= 1
 
-    async def _post_until_answered(self, key: str) -> None:
+    async def _post_until_answered(self, key: str, rushed: str) -> None:
         random = self.random
-        queue = random.choice(sorted(self.scenario.queues))
-        skills = [(skill, random.choice([0, 50])) for skill in SKILLS if random.random() < 0.12]
+        queue = rushed or random.choice(sorted(self.scenario.queues))
+        skills = [] if rushed else [(skill, random.choice([0, 50])) for skill in SKILLS if random.random() < 0.12]
         contact = NewContact(
             client_id=CLIENT,
             idempotency_key=key,

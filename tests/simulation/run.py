@@ -15,7 +15,7 @@ from common.runtime import clock
 from common.testing.loop import SimulatedLoop, SimulatedMachine
 from tests.simulation.auditor import audit, audit_half_way, is_settled
 from tests.simulation.clients import AgentAtHome, Clients, Patience
-from tests.simulation.scenario import make_helper, make_scenario
+from tests.simulation.scenario import add_scorers, make_helper, make_scenario
 from tests.simulation.services import Parts
 from tests.simulation.world import Note, World
 
@@ -61,6 +61,7 @@ def simulate(seed: int, parts: Parts | None = None) -> Result:
 async def _simulate(seed: int, loop: SimulatedLoop, parts: Parts | None) -> Result:
     random = Random(f"scenario/{seed}")
     scenario = make_scenario(random)
+    add_scorers(Random(f"scorers/{seed}"), scenario)
     world = World(seed, loop, scenario.pools, parts)
     clients = Clients(world, scenario, seed)
     contacts, trouble_s = random.randint(*CONTACTS), random.uniform(*TROUBLE_S)
@@ -92,6 +93,8 @@ async def _play(world: World, clients: Clients, contacts: int, trouble_s: float)
         clients.start(AgentAtHome(clients, agent_id).work())
     clients.start(clients.administer())
     clients.start(clients.integrate(contacts, within_s=trouble_s))
+    if scenario.rushed:
+        clients.start(clients.rush(scenario.rushed))
     await world.trouble_for(trouble_s)
     clients.calm = True
     peace_s = loop.time()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 from typing import Any
+from zlib import crc32
 
 from agent_presence.domain import Profile
 
@@ -10,6 +11,8 @@ POOLS = ("north", "south", "west")
 SKILLS = ("billing", "spanish", "repair")
 BORROWING = 0.25
 """How many queues borrow agents."""
+SCORED = 0.15
+"""In so many worlds queues ask scorers."""
 CHANNELS = ("voice", "chat", "email", "sms")
 
 
@@ -20,6 +23,8 @@ class Scenario:
     pools: list[str]
     queues: dict[str, dict[str, Any]]
     agents: dict[str, Profile]
+    rushed: str = ""
+    """A queue to which somebody comes all the time, and that asks a scorer."""
 
 
 def make_scenario(random: Random) -> Scenario:
@@ -35,6 +40,35 @@ def make_scenario(random: Random) -> Scenario:
             agent = make_agent(random, f"{pool}-agent-{number}", pool)
             agents[agent.agent_id] = agent
     return Scenario(pools=pools, queues=queues, agents=agents)
+
+
+def add_scorers(random: Random, scenario: Scenario) -> None:
+    """In some worlds a queue or two ask a scorer, and one of them is rushed."""
+    if random.random() > SCORED:
+        return
+    names = random.sample(sorted(scenario.queues), random.randint(1, 2))
+    for name in names:
+        choice = {
+            "method": "scorer",
+            "scorer": random.choice(sorted(SCORERS)),
+            "budget_ms": random.choice([100, 1_000]),
+        }
+        scenario.queues[name]["policy"]["choice"] = choice
+    scenario.rushed = names[0]
+
+
+def suits(contact: dict[str, Any], agents: list[dict[str, Any]]) -> dict[str, int]:
+    """A scorer: some order of the agents that differs from contact to contact."""
+    return {agent["agent_id"]: crc32(f"{contact['contact_id']}/{agent['agent_id']}".encode()) for agent in agents}
+
+
+def never_in_time(contact: dict[str, Any], agents: list[dict[str, Any]]) -> dict[str, int]:
+    """A scorer that takes longer than any budget."""
+    return suits(contact, agents)
+
+
+never_in_time.takes_s = 5.0  # type: ignore[attr-defined]  # see SimulatedLoop.run_in_executor
+SCORERS = {"suits": suits, "never_in_time": never_in_time}
 
 
 def make_queue(random: Random, pool: str, others: list[str]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from router.reigns import Reigns
 from router.shard import Shard
 from router.testing import MemoryLeases, MemoryQueues, MemorySkills, RouterTables, take
 from tests.simulation.faults import FaultyBus, FaultyLine
+from tests.simulation.scenario import SCORERS
 
 LEASE_S, SWEEP_EVERY_S, ANSWER_WAIT_S, POLL_MAX_S, RECONCILE_AFTER_MS = 10.0, 0.5, 5.0, 25.0, 3_000
 TAKEOVER_S, SCAN_EVERY_S, RENEW_EVERY_S = 1.5, 0.15, 0.3
@@ -176,6 +177,7 @@ def build_router(wiring: Wiring) -> None:
             clock=clock,
             topic_prefix="",
             doubtful=doubtful,
+            scorers=SCORERS,
             care=care,
         )
 

@@ -1,7 +1,7 @@
 """The simulation must be able to find something: each broken part below breaks one promise, and is found out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from common.testing.faults import through
 from intake.domain import NewContact, Receipt, Refused
 from intake.testing import MemoryContacts, MemoryRepeats
 from router.core import inputs, outputs
+from router.core.waiting import wake_at
 from router.ports import Batch, LogLine, Reign
 from router.shard import Heard, Shard
 from router.testing import MemoryLedger, commit_batch
@@ -162,6 +163,31 @@ class NeverWakes(Inboxes):
         return asyncio.Event()
 
 
+class OneVersion(Inboxes):
+    """I9: places in different shards' logs are compared, so who moved to a shard with a shorter log sees nothing new."""
+
+    def version(self, agent_id: str) -> dict[int, int]:
+        return {0: max(super().version(agent_id).values(), default=0)}
+
+    def is_behind(self, version: Mapping[int, int]) -> bool:
+        return version.get(0, 0) > max(self._read.values(), default=0)
+
+
+class HoldsTheQueue(Shard):
+    """I11: who comes holds back all who wait for a scorer's answer in the same queue."""
+
+    async def _decide(self, records: Sequence[Incoming]) -> Any:
+        decided = await super()._decide(records)
+        waiting = [one for one in self._state.contacts.values() if one.scores_due_ms is not None]
+        latest: dict[str, int] = {}
+        for one in waiting:
+            latest[one.queue_id] = max(latest.get(one.queue_id, 0), one.scores_due_ms or 0)
+        for one in waiting:
+            one.scores_due_ms = latest[one.queue_id]
+            wake_at(self._state, one, one.scores_due_ms)
+        return decided
+
+
 class AnswersDone(MemorySessions):
     """I8: a command that is repeated is told that it was done."""
 
@@ -238,6 +264,8 @@ PLANTED: list[tuple[str, Parts, int]] = [
     ("I8", Parts(sessions=AnswersDone), 7),
     ("I9", Parts(shard=OffersToWhoIsGone), 3),
     ("I9", Parts(inboxes=NeverWakes), 7),
+    ("I9", Parts(inboxes=OneVersion), 21),
+    ("I11", Parts(shard=HoldsTheQueue), 54),
     ("counts", Parts(ledger=StaysInItsFirstQueue), 1),
     ("callback", Parts(shard=DropsCallbacks, repeats=RepeatsNothing), 2),
 ]

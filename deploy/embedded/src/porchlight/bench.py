@@ -106,9 +106,9 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
     subjects: list[float] = []
     rounds = []
     for number in range(ROUNDS + 1):
-        floor = await _at_rate(floor_of, RATE / 2, ROUND_S / 2)
+        floor = await at_rate(floor_of, RATE / 2, ROUND_S / 2)
         before = set(crew.posted)
-        await _at_rate(lambda: crew.post(integration), RATE, ROUND_S)
+        await at_rate(lambda: crew.post(integration), RATE, ROUND_S)
         await asyncio.sleep(0.5)
         seen = [
             (crew.offered[one] - crew.posted[one]) * 1000 for one in set(crew.posted) - before if one in crew.offered
@@ -123,7 +123,7 @@ async def latency(clients: Clients, running: Running, say: Say) -> dict[str, Any
             f"round {number}: floor {f['p50']:.1f} / {f['p99']:.1f} ms, POST to offer {s['p50']:.1f} / {s['p99']:.1f} ms"
         )
     await crew.finish()
-    await _stop(workers)
+    await stop(workers)
     await close_floor()
     below, above = percentiles(floors), percentiles(subjects)
     ratios = {name: (above[name] or 0) / (below[name] or 1) for name in ("p50", "p99")}
@@ -164,9 +164,9 @@ async def throughput(clients: Clients, say: Say, *, seconds: float = 20.0, agent
     lives = (len(crew.completed) - done) / (time.perf_counter() - began)
     own = os.times()
     mine = (own.user + own.system - cpu.user - cpu.system) / seconds
-    await _stop(posters)
+    await stop(posters)
     await crew.finish()
-    await _stop(workers)
+    await stop(workers)
     say(f"{lives:.0f} whole lives a second on {os.cpu_count()} cores, the load itself used {mine:.2f} of a core")
     return {"lives_per_s": lives, "cores": os.cpu_count(), "load_cores": mine, "agents": agents, "seconds": seconds}
 
@@ -176,23 +176,23 @@ async def takeover(clients: Clients, home: Home, running: Running, say: Say, *, 
     integration = await prepare(clients)
     crew = Crew()
     workers = [asyncio.create_task(crew.work(clients.desktop(f"bench-{n}"))) for n in range(6)]
-    load = asyncio.create_task(_endless(lambda: crew.post(integration), 30))
+    load = asyncio.create_task(endless(lambda: crew.post(integration), 30))
     connection = await asyncpg.connect(running.dsns["router"])
     found: dict[str, list[float]] = {"kill": [], "stop": []}
     zombies = 0
     try:
         for number in range(2 * times):
             how = "kill" if number % 2 == 0 else "stop"
-            await _balanced(connection)
+            await balanced(connection)
             took, zombie = await _one_takeover(home, connection, how)
             zombies += zombie
             found[how].append(took)
             if number % 10 == 9:
                 say(f"{number + 1} of {2 * times} takeovers")
     finally:
-        await _stop([load])
+        await stop([load])
         await crew.finish()
-        await _stop(workers)
+        await stop(workers)
         await connection.close()
     result = {
         name: {**percentiles(values), "max": max(values), "values": sorted(values)} for name, values in found.items()
@@ -204,7 +204,7 @@ async def takeover(clients: Clients, home: Home, running: Running, say: Say, *, 
     return {**result, "times": times, "zombie_writes": zombies}
 
 
-async def _balanced(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def balanced(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Wait until two live instances share the shards, and nothing has moved for a second: then one stands by."""
     calm_since, last = time.perf_counter(), ""
     deadline = time.perf_counter() + BALANCED_TIMEOUT_S
@@ -220,17 +220,22 @@ async def _balanced(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     raise AssertionError("the routers do not share the shards: is there a second one?")
 
 
+async def owner_pid(home: Home, connection: "asyncpg.Connection[asyncpg.Record]", shard: int) -> int:
+    """The process of the router that owns the shard."""
+    owner = await connection.fetchval("SELECT owner FROM shard_lease WHERE shard = $1", shard)
+    return next(k.pid for k in Pids(home).alive() if k.name == f"router-{owner.partition('/')[0]}")
+
+
 async def _one_takeover(home: Home, connection: "asyncpg.Connection[asyncpg.Record]", how: str) -> tuple[float, int]:
     shard = shard_of(POOL)
-    lease = await connection.fetchrow("SELECT owner, epoch FROM shard_lease WHERE shard = $1", shard)
-    assert lease is not None
-    pid = next(k.pid for k in Pids(home).alive() if k.name == f"router-{lease['owner'].partition('/')[0]}")
+    epoch = await connection.fetchval("SELECT epoch FROM shard_lease WHERE shard = $1", shard)
+    pid = await owner_pid(home, connection, shard)
     began = time.perf_counter()
     os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
     try:
         while time.perf_counter() - began < TAKEOVER_TIMEOUT_S:
             if await connection.fetchval(
-                "SELECT 1 FROM routing_log WHERE shard = $1 AND epoch > $2 LIMIT 1", shard, lease["epoch"]
+                "SELECT 1 FROM routing_log WHERE shard = $1 AND epoch > $2 LIMIT 1", shard, epoch
             ):
                 break
             await asyncio.sleep(0.01)
@@ -243,7 +248,7 @@ async def _one_takeover(home: Home, connection: "asyncpg.Connection[asyncpg.Reco
         "SELECT count(*) FROM routing_log l WHERE shard = $1 AND epoch = $2 AND seq >"
         " (SELECT min(seq) FROM routing_log WHERE shard = $1 AND epoch > $2)",
         shard,
-        lease["epoch"],
+        epoch,
     )
     return took, int(zombie)
 
@@ -283,7 +288,7 @@ async def _floor(running: Running) -> tuple[Callable[[], Awaitable[float]], Call
     return once, close
 
 
-async def _at_rate(work: Callable[[], Awaitable[Any]], rate: float, seconds: float) -> list[Any]:
+async def at_rate(work: Callable[[], Awaitable[Any]], rate: float, seconds: float) -> list[Any]:
     """Start `work` at fixed moments, whatever became of the ones before (an open loop)."""
     began = time.perf_counter()
     lock = asyncio.Lock()
@@ -301,13 +306,15 @@ async def _at_rate(work: Callable[[], Awaitable[Any]], rate: float, seconds: flo
     return list(await asyncio.gather(*tasks))
 
 
-async def _endless(work: Callable[[], Awaitable[Any]], rate: float) -> None:
+async def endless(work: Callable[[], Awaitable[Any]], rate: float) -> None:
+    """One after the other, at most so many a second, until cancelled."""
     while True:
         await work()
         await asyncio.sleep(1 / rate)
 
 
-async def _stop(tasks: list["asyncio.Task[None]"]) -> None:
+async def stop(tasks: list["asyncio.Task[None]"]) -> None:
+    """Cancel, and wait for the end."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from porchlight import bench, bench_routers
+from porchlight import bench, bench_idle, bench_needs, bench_routers
 from porchlight.connect import connect
 from porchlight.home import Home
 from porchlight.replaying import as_json, checked, versions, write_json
@@ -20,16 +20,18 @@ from porchlight.replaying import as_json, checked, versions, write_json
 Say = Callable[[str], None]
 
 
-def measure(what: str, *, home: str | None, json: Path | None, times: int, contacts: int, say: Say) -> None:
+def measure(
+    what: str, *, home: str | None, json: Path | None, times: int, contacts: int, agents: int, say: Say
+) -> None:
     """Measure, print, write. Ends with status 1 when the history of the run does not hold."""
     with _platform(home, say) as place:
-        figures = uvloop.run(_measure(what, place, times, contacts, say))
+        figures = uvloop.run(_measure(what, place, times, contacts, agents, say))
     write_json(json, figures)
     if figures.get("check", {}).get("violations"):
         raise SystemExit(1)
 
 
-async def _measure(what: str, home: Home, times: int, contacts: int, say: Say) -> dict[str, Any]:
+async def _measure(what: str, home: Home, times: int, contacts: int, agents: int, say: Say) -> dict[str, Any]:
     clients, running = await connect(home, client="bench")
     figures: dict[str, Any] = {"versions": versions(running), "load_average": os.getloadavg()}
     async with clients:
@@ -39,8 +41,15 @@ async def _measure(what: str, home: Home, times: int, contacts: int, say: Say) -
             figures["throughput"] = await bench.throughput(clients, say)
         if what in ("all", "takeover"):
             figures["takeover"] = await bench.takeover(clients, home, running, say, times=times)
+        if what == "idle":
+            figures["idle"] = await bench_idle.idle(clients, home, say, agents=agents)
+        if what == "needs":
+            figures["needs"] = await bench_needs.needs(
+                clients, home, running, say, contacts=contacts or 20_000, times=times
+            )
+            return figures
         if what == "routers":
-            figures["routers"] = await bench_routers.routers(clients, running, say, contacts=contacts)
+            figures["routers"] = await bench_routers.routers(clients, running, say, contacts=contacts or 12_000)
             return figures
         await asyncio.sleep(3)
     figures["check"] = as_json(await checked(home, running))

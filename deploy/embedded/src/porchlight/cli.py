@@ -441,13 +441,14 @@ def check(*journals: Path, home: HomeFolder = DEFAULT_HOME, json: Path | None = 
 
 @app.command
 def bench(
-    what: Literal["all", "latency", "throughput", "takeover", "routers"] = "all",
+    what: Literal["all", "latency", "throughput", "takeover", "routers", "idle", "needs"] = "all",
     /,
     *,
     home: str | None = None,
     json: Path | None = None,
     times: int = 20,
-    contacts: int = 12_000,
+    contacts: int = 0,
+    agents: int = 5_000,
 ) -> None:
     """Measure a running platform, or one of its own in a temporary folder.
 
@@ -462,11 +463,14 @@ def bench(
     times
         Takeovers of each kind.
     contacts
-        The backlog that `routers` works off; the platform's history is not the clients' afterwards, so it is not checked.
+        The backlog that `routers` works off (12,000), or who waits in `needs` while a router is killed (20,000); the platform's
+        history is not the clients' afterwards, so it is not checked.
+    agents
+        Who hold a poll in `idle` while contacts are posted for others.
     """
     from porchlight.benching import measure
 
-    measure(what, home=home, json=json, times=times, contacts=contacts, say=say)
+    measure(what, home=home, json=json, times=times, contacts=contacts, agents=agents, say=say)
 
 
 @app.command

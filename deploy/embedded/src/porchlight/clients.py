@@ -80,6 +80,8 @@ class Caller:
     credential: str
     http: aiohttp.ClientSession
     turn: int = 0
+    unavailable: int = 0
+    """Answers 503 so far."""
 
     async def send(
         self,
@@ -104,6 +106,7 @@ class Caller:
                     content = await answer.read()
                 if answer.status != 503:
                     return Answer(status_code=answer.status, headers=answer.headers, content=content)
+                self.unavailable += 1
             except AWAY:
                 pass  # another instance, or the same one when it is back
             self.turn += 1
@@ -166,6 +169,11 @@ class Desktop:
         self._journal = journal
         self.session_no = 0
         self._etag = ""
+
+    @property
+    def unavailable(self) -> int:
+        """Answers 503 so far; each was asked again."""
+        return self._caller.unavailable
 
     async def sign_in(self, presence: str = "available") -> None:
         """Begin a session."""

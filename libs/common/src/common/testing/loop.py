@@ -154,10 +154,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return handle
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
-        """There are no threads: the work is done after some time, drawn from the seed, in one piece."""
+        """There are no threads: the work is done in one piece after the seconds in its attribute `takes_s`, or after some that
+        are drawn from the seed."""
         del executor
         done: asyncio.Future[Any] = self.create_future()
-        self.call_later(self._random.choice(THREAD_S), self._do, done, func, args)
+        takes_s = getattr(func, "takes_s", None)
+        self.call_later(self._random.choice(THREAD_S) if takes_s is None else takes_s, self._do, done, func, args)
         return done
 
     @staticmethod
