@@ -12,6 +12,8 @@ from router.core.values import Contact, Queue
 
 DEFAULT_ORDER = QueuePolicy().order
 """Most queues have it: decided without looking at its parts."""
+FEW = 8
+"""Entries are few beside a heap that is longer than so many times their number."""
 LINKED_TOGETHER = 256
 """New groups that are linked at a time."""
 EMPTY_GROUPS_MAX = 256
@@ -41,16 +43,15 @@ def put_waiting(state: State, contact: Contact) -> None:
 
 
 def put_all_waiting(state: State, contacts: Iterable[Contact]) -> None:
-    """The same for many at a time: their heaps are put in order once, and new groups are linked together."""
-    groups: dict[int, Group] = {}
+    """The same for many at a time: each heap takes what is new together, and new groups are linked together."""
+    fresh: dict[int, tuple[Group, list[Entry]]] = {}
     unlinked: list[Group] = []
     for contact in contacts:
         group = group_for(state, contact, unlinked)
-        groups[group.no] = group
         if group.waiting == 0:
             state.waiting |= 1 << group.no
         entry = entry_of(state.queues[contact.queue_id], contact)
-        group.heap.append(entry)
+        fresh.setdefault(group.no, (group, []))[1].append(entry)
         group.waiting += 1
         group.levels[entry[0]] = group.levels.get(entry[0], 0) + 1
         state.waiting_in[contact.queue_id] = state.waiting_in.get(contact.queue_id, 0) + 1
@@ -58,11 +59,21 @@ def put_all_waiting(state: State, contacts: Iterable[Contact]) -> None:
         if contact.queue_id in state.aged:
             _note_since(state, contact)
     _link_together(state, unlinked)
-    for group in groups.values():
-        heapify(group.heap)
+    for group, entries in fresh.values():
+        _merge(group.heap, entries)
         state.dirty_groups[group.no] = None
         if state.watched:
             state.dirty_queues[group.queue_id] = None
+
+
+def _merge(heap: list[Entry], entries: list[Entry]) -> None:
+    """Ordering the whole heap costs its length, so a few entries are put into a long one each by itself."""
+    if len(entries) * FEW < len(heap):
+        for entry in entries:
+            heappush(heap, entry)
+    else:
+        heap.extend(entries)
+        heapify(heap)
 
 
 def _note_since(state: State, contact: Contact) -> None:
