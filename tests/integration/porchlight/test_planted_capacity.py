@@ -36,7 +36,7 @@ def _numbers_without_end(agent: Agent, demand: Demand) -> tuple[tuple[int, ...],
 @pytest.fixture
 def nobody_looks_at_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: every agent has room for everything, and nothing in memory objects."""
-    monkeypatch.setattr(core_room, "_has_units", lambda _agent, _demand: True)
+    monkeypatch.setattr(core_room, "_counted", lambda _agent, _demand: 0)
     monkeypatch.setattr(core_contacts, "allot", _numbers_without_end)
     monkeypatch.setattr(core_engine, "check_touched", lambda _state: None)
 

@@ -5,6 +5,7 @@ from typing import Any
 from router.core import outputs
 from router.core.binding import bind_to_queue, follow_queue
 from router.core.bursts import hold_bursts
+from router.core.crews import count_agent
 from router.core.estimates import learn_handling
 from router.core.needs import both
 from router.core.outputs import AttemptDecision, ContactDecision, Output
@@ -175,6 +176,7 @@ def set_routing_state(
     if agent.routing_state == routing_state and not anew:
         return
     agent.routing_state = routing_state
+    count_agent(state, agent)
     for queue_id in state.watched:
         state.dirty_queues[queue_id] = None  # there is more capacity now, or less
     agent.told_denial = ""  # readers take the new reason for the old one

@@ -71,18 +71,14 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
 
 def _is_repeated(contact: Contact, asked: inputs.AgentAsked) -> bool:
     """Whether the agent who holds the contact repeats what was done. Ids are each agent's own: two may choose the same."""
-    holding = contact.holding
-    if holding is None or (holding.agent_id, holding.attempt) != (asked.agent_id, asked.attempt):
+    holding, verb = contact.holding, asked.verb
+    if holding is None or holding.attempt != asked.attempt or holding.agent_id != asked.agent_id:
         return False
-    match asked.verb:
-        case "accept":
-            return asked.command_id == contact.accept_command
-        case "complete":
-            return asked.command_id == contact.complete_command
-        case "resume":
-            return asked.command_id == contact.resume_command
-        case _:
-            return False
+    if verb == "complete":
+        return asked.command_id == contact.complete_command
+    if verb == "accept":
+        return asked.command_id == contact.accept_command
+    return verb == "resume" and asked.command_id == contact.resume_command
 
 
 def _offer_of(contact: Contact, asked: inputs.AgentAsked) -> Offer | None:

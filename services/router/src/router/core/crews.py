@@ -22,7 +22,7 @@ def count_agent(state: State, agent: Agent) -> None:
         kind = before[1]
         if there and before[0] is profile and kind[1:] == (ready, agent.units, agent.channel_max):
             return
-        uncount_agent(state, agent.agent_id)
+        _uncount(state, agent.agent_id)
     if not there:
         return
     crew = (0, ready, agent.units, agent.channel_max)
@@ -40,7 +40,7 @@ def count_agent(state: State, agent: Agent) -> None:
     digits[place] |= bit
 
 
-def uncount_agent(state: State, agent_id: str) -> None:
+def _uncount(state: State, agent_id: str) -> None:
     """The agent leaves its profile or its class, or is gone."""
     before = state.counted.pop(agent_id, None)
     if before is None:

@@ -112,7 +112,12 @@ def foresee(state: State, contact: Contact, queue: Queue) -> None:
     if state.now_ms < state.tell_next_ms.get(key, 0):
         return
     state.tell_next_ms[key] = state.now_ms + TELL_EVERY_MS
-    able = able_profiles(state, both(queue_need(state, queue), contact.need), queue.pool)
+    group = state.groups.get((*key, contact.need))
+    able = (
+        group.able
+        if group is not None
+        else able_profiles(state, both(queue_need(state, queue), contact.need), queue.pool)
+    )
     if _is_free(state, queue, contact.channel, able):
         return  # it has an offer at once
     level, rest, _, name = entry_of(queue, contact)
@@ -152,12 +157,16 @@ def learn_handling(state: State, contact: Contact) -> None:
     if known is None:
         state.handlings[key] = Handling(count=1, mean_ms=took_ms)
         return
-    known.count += 1
-    part = min(known.count, HANDLE_MEMORY)
-    if known.mean_ms > 0:
-        off = min((took_ms - known.mean_ms) / known.mean_ms, SPREAD_MAX)
+    count = known.count = known.count + 1
+    part = count if count < HANDLE_MEMORY else HANDLE_MEMORY
+    mean_ms = known.mean_ms
+    longer_ms = took_ms - mean_ms
+    if mean_ms > 0:
+        off = longer_ms / mean_ms
+        if off > SPREAD_MAX:
+            off = SPREAD_MAX
         known.spread += (off * off - known.spread) / part
-    known.mean_ms += (took_ms - known.mean_ms) // part
+    known.mean_ms = mean_ms + longer_ms // part
 
 
 def handling_of(state: State, queue: Queue, channel: str) -> Handling:

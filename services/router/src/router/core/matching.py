@@ -84,7 +84,7 @@ def first_contact_for(state: State, agent_id: str) -> tuple[Contact, Group] | No
 
 def first_contact(state: State, profile: Profile, room: int, agent_id: str) -> tuple[Contact, Group] | None:
     """The first contact in order of all that an agent of the profile with this room can serve, in whatever queue."""
-    left = profile.able & state.waiting
+    left, plain = profile.able & state.waiting, state.is_plain
     best: tuple[Rank, Contact, Group] | None = None
     while left:
         low = left & -left
@@ -97,7 +97,7 @@ def first_contact(state: State, profile: Profile, room: int, agent_id: str) -> t
         contact = head(state, group, agent_id=agent_id)
         if contact is None:
             continue
-        key = _rank(state, group, contact, profile)
+        key: Rank = state.place_of[contact.contact_id][1] if plain else _rank(state, group, contact, profile)
         if best is None or key < best[0]:
             best = (key, contact, group)
     return None if best is None else (best[1], best[2])

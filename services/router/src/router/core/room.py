@@ -78,7 +78,7 @@ def units_of(queue: Queue, channel: str) -> int:
 def obstacle(agent: Agent, demand: Demand, now_ms: int) -> str:
     """Why the agent has no room for the demand; empty when it has."""
     if agent.work or agent.elsewhere:
-        if not _has_units(agent, demand):
+        if _counted(agent, demand) > (agent.units if demand.exceed else agent.units - demand.units):
             return "capacity"
         if agent.channel_max and not _below_channel_max(agent, demand.channel):
             return "channel_max"
@@ -186,13 +186,6 @@ def _counted(agent: Agent, demand: Demand) -> int:
         if channel not in demand.interrupts:
             used += len(numbers)
     return used
-
-
-def _has_units(agent: Agent, demand: Demand) -> bool:
-    used = _counted(agent, demand)
-    if demand.exceed:
-        return used <= agent.units
-    return agent.units - used >= demand.units
 
 
 def _below_channel_max(agent: Agent, channel: str) -> bool:

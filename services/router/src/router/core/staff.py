@@ -4,7 +4,7 @@ from heapq import heapify, heappop, heappush
 
 from common.contracts.policies import Need
 from router.core import outputs
-from router.core.crews import count_agent, uncount_agent
+from router.core.crews import count_agent
 from router.core.needs import Traits, is_met, named_agents
 from router.core.outputs import Output
 from router.core.room import ANYTHING, DENIALS, hours_obstacle, is_denial, lapses_ms, obstacle, refilled_ms
@@ -20,7 +20,7 @@ EMPTY_PROFILES_MAX = 256
 
 
 def settle(state: State, agent: Agent) -> None:
-    """The agent's traits or presence may have changed: move it to the profile where it belongs."""
+    """The agent's traits, capacity or presence may have changed: move it to the profile where it belongs, and count it there."""
     traits = Traits(
         pool=agent.pool,
         skills=agent.skills,
@@ -36,9 +36,9 @@ def settle(state: State, agent: Agent) -> None:
     if before is not profile:
         if before is not None:
             before.members -= 1
-            uncount_agent(state, agent.agent_id)
         profile.members += 1
         state.profile_of[agent.agent_id] = profile
+    count_agent(state, agent)
 
 
 def count_staffed(state: State, profile: Profile, change: int) -> None:
@@ -52,7 +52,6 @@ def count_staffed(state: State, profile: Profile, change: int) -> None:
 
 def place_agent(state: State, agent: Agent) -> None:
     """Let contacts find the agent if offers may be made to it, and hide it if not."""
-    count_agent(state, agent)
     room = room_of(state, agent) if agent.routing_state == "ready" else 0
     before = state.slots.get(agent.agent_id)
     if room == 0:
