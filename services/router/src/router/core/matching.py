@@ -6,7 +6,7 @@ contacts came to, and the agents that came to be free. A contact that nobody can
 
 from router.core.choice import choose, may_spare
 from router.core.needs import skills_of
-from router.core.state import Group, Profile, State
+from router.core.state import Entry, Group, Profile, State
 from router.core.values import Agent, Contact
 from router.core.waiting import head, is_true, rank_now
 
@@ -85,7 +85,7 @@ def first_contact_for(state: State, agent_id: str) -> tuple[Contact, Group] | No
 def first_contact(state: State, profile: Profile, room: int, agent_id: str) -> tuple[Contact, Group] | None:
     """The first contact in order of all that an agent of the profile with this room can serve, in whatever queue."""
     left, plain = profile.able & state.waiting, state.is_plain
-    best: tuple[Rank, Contact, Group] | None = None
+    best: tuple[Entry | Rank, Contact, Group] | None = None
     while left:
         low = left & -left
         left ^= low
@@ -97,7 +97,7 @@ def first_contact(state: State, profile: Profile, room: int, agent_id: str) -> t
         contact = head(state, group, agent_id=agent_id)
         if contact is None:
             continue
-        key: Rank = state.place_of[contact.contact_id][1] if plain else _rank(state, group, contact, profile)
+        key: Entry | Rank = state.place_of[contact.contact_id][1] if plain else _rank(state, group, contact, profile)
         if best is None or key < best[0]:
             best = (key, contact, group)
     return None if best is None else (best[1], best[2])
