@@ -1,5 +1,5 @@
 #!/bin/sh
-# promtool, Docker Compose and nginx for the tests of deploy/: taken out of Debian's packages into build/tools, nothing is
+# promtool, Docker Compose and nginx for the tests of deploy/, libfaketime for those of clocks: taken out of Debian's packages into build/tools, nothing is
 # installed. Elsewhere than on Debian install them yourself; the tests find them on PATH.
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,7 +28,9 @@ fetch() { # fetch SUITE PACKAGE: unpacked into $work/PACKAGE
 fetch trixie promtool # a suite that has Compose 2; the machine's own may have only Compose 1
 fetch trixie docker-compose
 fetch "$own" nginx # it uses the machine's libraries
+fetch "$own" libfaketime # and so does what it is loaded into
 cp "$work/promtool/usr/bin/promtool" "$work/docker-compose/usr/libexec/docker/cli-plugins/docker-compose" "$work/nginx/usr/sbin/nginx" "$into/"
+cp "$work"/libfaketime/usr/lib/*/faketime/libfaketime.so.1 "$into/"
 "$into/promtool" --version | head -1
 "$into/docker-compose" version
 "$into/nginx" -v

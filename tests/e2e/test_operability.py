@@ -4,13 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.contracts.topics import shard_of
+from common.testing.eventually import eventually
 from tests.support.centre import Centre
-from tests.support.platforms import RunningPlatform
+from tests.support.platforms import RunningPlatform, command
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
@@ -108,3 +110,36 @@ async def _facts(platform: RunningPlatform, contact_id: str, shard: int) -> list
     finally:
         await reader.stop()
     return found
+
+
+async def test_every_service_puts_refused_credentials_into_its_audit(platform: RunningPlatform) -> None:
+    running = platform.running
+    asked = {
+        "intake": (running.intake[0], "/v1/contacts"),
+        "router": (running.router[0], "/v1/queues"),
+        "agent-presence": (running.presence[0], "/v1/skills"),
+        "reporting": (running.reporting[0], "/v1/queues/q/summary?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"),
+    }
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer not-a-token"}) as client:
+        statuses = [(await client.get(url + path)).status_code for url, path in asked.values()]
+    assert statuses == [401] * 4
+    for service in asked:
+        connection = await asyncpg.connect(running.owner_dsns[service])
+
+        async def noted(connection: "asyncpg.Connection[asyncpg.Record]" = connection) -> bool:
+            found = await connection.fetchval("SELECT count(*) FROM audit WHERE action = 'credential.refused'")
+            return bool(found)
+
+        try:
+            await eventually(noted, within_s=15, what=f"the audit of {service} knows of it")
+        finally:
+            await connection.close()
+
+
+def test_who_has_a_token_made_is_noted_and_the_token_is_not(platform: RunningPlatform) -> None:
+    done = command("token", "supervisor", "noted-sam", home=platform.home.folder)
+
+    lines = (platform.home.logs / "issued-tokens.jsonl").read_text().splitlines()
+    noted = [json.loads(line) for line in lines if "noted-sam" in line]
+    assert [(one["subject"], one["role"]) for one in noted] == [("noted-sam", "supervisor")]
+    assert noted[0]["actor"].startswith("ops:") and done.stdout.strip() not in "\n".join(lines)

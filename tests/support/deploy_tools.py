@@ -1,4 +1,4 @@
-"""promtool, Docker Compose and nginx, where a machine has them: the last word on our files. No Docker engine is needed.
+"""promtool, Docker Compose, nginx and libfaketime, where a machine has them: the last word on our files. No Docker engine is needed.
 
 Looked for on PATH and in `build/tools`, where `make deploy-tools` puts them. The choice is printed once; with
 `PORCHLIGHT_TEST_TOOLS=required`, as CI sets it, one that is missing is an error and never left out.
@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "build" / "tools"
 NAMES = ("promtool", "docker-compose", "nginx")
+FAKETIME = "libfaketime.so.1"
+FAKETIME_PLACES = (OWN, *Path("/usr/lib").glob("*/faketime"))
 
 
 def find(name: str) -> str | None:
@@ -46,6 +48,15 @@ def checks() -> list[tuple[str, tuple[str, ...]]]:
 def is_wanted(name: str) -> bool:
     """Whether tests ask for the program: it is there, or must be."""
     return os.environ.get("PORCHLIGHT_TEST_TOOLS") == "required" or find(name) is not None
+
+
+def faketime() -> Path | None:
+    """The library that gives a process another clock; None where there is none and none must be."""
+    found = next((place / FAKETIME for place in FAKETIME_PLACES if (place / FAKETIME).exists()), None)
+    assert found or os.environ.get("PORCHLIGHT_TEST_TOOLS") != "required", (
+        f"{FAKETIME} is not here: `make deploy-tools`"
+    )
+    return found
 
 
 def run(name: str, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":

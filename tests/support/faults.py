@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import asyncpg
+from prometheus_client.parser import text_string_to_metric_families
 
 from common.testing.eventually import eventually
 from porchlight.processes import Known, Pids, started_ticks
@@ -91,3 +93,25 @@ async def router_tables(platform: RunningPlatform) -> AsyncIterator["asyncpg.Con
         yield connection
     finally:
         await connection.close()
+
+
+def replicas(platform: RunningPlatform) -> dict[str, str]:
+    """Where each replica of a service that follows facts for everybody answers, by its process."""
+    running = platform.running
+    by_service = {"intake": running.intake, "agent-presence": running.presence, "reporting": running.reporting}
+    return {f"{service}-{n + 1}": url for service, found in by_service.items() for n, url in enumerate(found)}
+
+
+async def metric(url: str, name: str, label: str = "") -> float:
+    """The sum of a metric's samples, of those with a label of that value where one is given."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(url + "/metrics", timeout=aiohttp.ClientTimeout(total=5)) as said,
+    ):
+        text = await said.text()
+    found = 0.0
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name and (not label or label in sample.labels.values()):
+                found += sample.value
+    return found

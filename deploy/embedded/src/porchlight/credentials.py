@@ -4,7 +4,7 @@ import base64
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -52,6 +52,14 @@ def issue_token(home: Home, *, subject: str, role: Role, life_s: int = TOKEN_LIF
     }
     pem = (home.folder / "secrets" / "token-key.pem").read_text()
     return jwt.encode(claims, pem, algorithm="EdDSA", headers={"kid": kid})
+
+
+def note_issued(home: Home, *, actor: str, subject: str, role: Role) -> None:
+    """A line in `logs/issued-tokens.jsonl` says who had a token made for whom; never the token."""
+    home.logs.mkdir(parents=True, exist_ok=True)
+    line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "actor": actor, "subject": subject, "role": role}
+    with (home.logs / "issued-tokens.jsonl").open("ab") as log:
+        log.write(msgspec.json.encode(line) + b"\n")
 
 
 @asynccontextmanager

@@ -149,12 +149,14 @@ def keys_revoke(key_id: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
 
 
 def _token(home: str, subject: str, role: str) -> None:
-    from porchlight.credentials import issue_token
+    from porchlight.credentials import issue_token, note_issued
 
     place = Home(home)
     if not (place.folder / "jwks.json").exists():
         raise Trouble(f"{place.folder} has no keys yet: they are made by the first `porchlight up`")
-    print(issue_token(place, subject=subject, role=role))  # type: ignore[arg-type]
+    issued = issue_token(place, subject=subject, role=role)  # type: ignore[arg-type]
+    note_issued(place, actor=who(), subject=subject, role=role)
+    print(issued)
 
 
 @token_app.command

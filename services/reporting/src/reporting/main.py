@@ -9,7 +9,7 @@ from common.runtime.following import Follower, PostgresSeat
 from common.runtime.http import make_app
 from common.runtime.kafka import KafkaBus
 from common.runtime.logging import configure_logging
-from common.runtime.refused_credentials import into_log_only
+from common.runtime.refused_credentials import into_audit
 from common.runtime.settings import read_settings
 from common.runtime.tracing import configure_tracing
 from reporting.adapters.figures import PostgresFigures
@@ -84,7 +84,7 @@ async def _main(settings: Settings) -> None:
                 probe.run,
                 follower.run,
                 Sampler(figures, clock).run,
-                lambda: app.state.refused_credentials.run(into_log_only),
+                lambda: app.state.refused_credentials.run(into_audit(pool)),
             ],
             drain_s=settings.drain_s,
             stop_timeout_s=settings.stop_timeout_s,

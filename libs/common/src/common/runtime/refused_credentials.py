@@ -66,7 +66,3 @@ def into_audit(pool: Pool) -> Callable[[Sequence[Row]], Awaitable[None]]:
             )
 
     return write
-
-
-async def into_log_only(_rows: Sequence[Row]) -> None:
-    """For a service whose database has no audit."""
