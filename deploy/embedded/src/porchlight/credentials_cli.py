@@ -12,6 +12,7 @@ from porchlight.home import DEFAULT_HOME, Home, HomeFolder, Trouble
 from porchlight.ops_cli import print_rows, who
 
 if TYPE_CHECKING:
+    from common.runtime.auth import Role
     from intake.adapters.keys import PostgresKeys
 
 Found = TypeVar("Found")
@@ -148,13 +149,13 @@ def keys_revoke(key_id: str, /, *, home: HomeFolder = DEFAULT_HOME) -> None:
         raise Trouble(f"there is no key {key_id}: see `porchlight keys list`")
 
 
-def _token(home: str, subject: str, role: str) -> None:
+def _token(home: str, subject: str, role: "Role") -> None:
     from porchlight.credentials import issue_token, note_issued
 
     place = Home(home)
     if not (place.folder / "jwks.json").exists():
         raise Trouble(f"{place.folder} has no keys yet: they are made by the first `porchlight up`")
-    issued = issue_token(place, subject=subject, role=role)  # type: ignore[arg-type]
+    issued = issue_token(place, subject=subject, role=role)
     note_issued(place, actor=who(), subject=subject, role=role)
     print(issued)
 
