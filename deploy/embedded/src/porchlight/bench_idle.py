@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from porchlight.applying import apply
 from porchlight.bench import AGENTS, Crew, at_rate, prepare, stop
 from porchlight.clients import Clients, Desktop, Refused
 from porchlight.home import Home
@@ -17,7 +16,7 @@ from porchlight.replay import percentiles
 
 POOL = "idle"
 RATE = 20
-MEASURED_S = 60.0
+MEASURED_S = 40.0
 AT_ONCE = 40
 """Agents who are defined or sign in at the same moment, as on a morning and not as in a storm."""
 SETTLED_S = 30.0
@@ -34,8 +33,10 @@ class Idle:
     held: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
-    async def wait(self, desktop: Desktop) -> None:
-        """Until cancelled."""
+    async def wait(self, desktop: Desktop, turns: asyncio.Semaphore) -> None:
+        """Sign in and poll, until cancelled."""
+        async with turns:
+            await desktop.sign_in()
         self.held += 1
         while True:
             try:
@@ -46,7 +47,7 @@ class Idle:
 
 
 async def idle(clients: Clients, home: Home, say: Say, *, agents: int) -> dict[str, Any]:
-    """POST to offer in milliseconds at 20 a second for a minute, without and with so many held polls, in one run.
+    """POST to offer in milliseconds at 20 a second, without and with so many held polls, in one run.
 
     `unavailable`: answers 503 to the idle agents' polls. CPU and memory of agent-presence are those of all its instances.
     """
@@ -58,10 +59,13 @@ async def idle(clients: Clients, home: Home, say: Say, *, agents: int) -> dict[s
     say(f"nobody idle: POST to offer {without['p50']:.1f} / {without['p99']:.1f} ms")
 
     began, before_kb = time.perf_counter(), _memory_kb(home)
-    desktops = await _signed_in(clients, agents)
-    say(f"{agents} agents defined and signed in after {time.perf_counter() - began:.0f} s")
+    turns = asyncio.Semaphore(AT_ONCE)
+    desktops = await _defined(clients, agents, turns)
     waiting = Idle()
-    holders = [asyncio.create_task(waiting.wait(desktop)) for desktop in desktops]
+    holders = [asyncio.create_task(waiting.wait(desktop, turns)) for desktop in desktops]
+    while waiting.held < agents:
+        await asyncio.sleep(0.1)
+    say(f"{agents} agents defined and signed in after {time.perf_counter() - began:.0f} s")
     await asyncio.sleep(SETTLED_S)
     unavailable, cpu_s, started = _unavailable(desktops), _cpu_s(home), time.perf_counter()
     with_idle = await _measured(crew, lambda: crew.post(integration))
@@ -94,18 +98,16 @@ async def _measured(crew: Crew, post: Callable[[], Any]) -> dict[str, Any]:
     )
 
 
-async def _signed_in(clients: Clients, agents: int) -> list[Desktop]:
+async def _defined(clients: Clients, agents: int, turns: asyncio.Semaphore) -> list[Desktop]:
     names = [f"idle-{n}" for n in range(agents)]
-    await apply(clients.administrator(), {"agents": {name: {"pool": POOL} for name in names}})
-    desktops = [clients.desktop(name) for name in names]
-    turns = asyncio.Semaphore(AT_ONCE)
+    administrator = clients.administrator()
 
-    async def sign_in(desktop: Desktop) -> None:
+    async def define(name: str) -> None:
         async with turns:
-            await desktop.sign_in()
+            await administrator.put_agent(name, {"pool": POOL})
 
-    await asyncio.gather(*(sign_in(desktop) for desktop in desktops))
-    return desktops
+    await asyncio.gather(*(define(name) for name in names))
+    return [clients.desktop(name) for name in names]
 
 
 def _unavailable(desktops: list[Desktop]) -> int:

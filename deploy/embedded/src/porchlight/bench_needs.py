@@ -25,7 +25,7 @@ POOL = "needs"
 CHUNK = 500
 FILLED_TIMEOUT_S = 300.0
 TAKEOVER_TIMEOUT_S = 120.0
-PROBE_RATE = 20
+PROBE_RATE, COMING_RATE = 20, 4
 CALM_S = 10.0
 AFTER_S = 10.0
 
@@ -80,7 +80,12 @@ async def _one(
         accepted = await integration.post({"queue": pool, "channel": "voice"})
         crew.posted[accepted["id"]] = began
 
-    load = asyncio.create_task(endless(post, PROBE_RATE))
+    newcomers = clients.integration()
+
+    async def come() -> None:
+        await newcomers.post({"queue": POOL, "channel": "email"})  # so that there is something to commit
+
+    load = [asyncio.create_task(endless(post, PROBE_RATE)), asyncio.create_task(endless(come, COMING_RATE))]
     await asyncio.sleep(CALM_S)
     epoch = await connection.fetchval("SELECT epoch FROM shard_lease WHERE shard = $1", big)
     pid = await owner_pid(home, connection, big)
@@ -94,7 +99,7 @@ async def _one(
         await asyncio.sleep(0.01)
     took_s = time.perf_counter() - killed
     await asyncio.sleep(AFTER_S)
-    await stop([load])
+    await stop(load)
     await crew.finish()
     await stop(workers)
     waits = {one: (crew.offered.get(one, time.perf_counter()) - at) * 1000 for one, at in crew.posted.items()}

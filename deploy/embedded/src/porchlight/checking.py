@@ -334,6 +334,6 @@ def _check_agents(history: History, model: dict[str, _Contact], verdict: Verdict
             if done != (line["agent_id"], line["command_id"]):
                 verdict.add(
                     "I8",
-                    f"{line['agent_id']} was told that {line['contact_id']}, attempt {line['attempt']}, is hers;"
+                    f"{line['agent_id']} was told that {line['contact_id']}, attempt {line['attempt']}, is theirs;"
                     f" the log has {done}",
                 )

@@ -11,8 +11,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from common.contracts.topics import CATALOGUE, SHARDS
+from common.runtime import locks
 from porchlight.home import SERVICES, Running, Trouble
-from router.adapters.ledger import LOCK_CLASS
 
 Row = dict[str, Any]
 RATE_OVER_S = 1.0
@@ -71,9 +71,9 @@ async def shards(running: Running) -> list[Row]:
         " (SELECT oid FROM pg_database WHERE datname = current_database())) AS owned FROM shard_lease ORDER BY shard"
     )
     async with database(running, "router") as connection:
-        first = {row["shard"]: row["last_seq"] for row in await connection.fetch(look, LOCK_CLASS)}
+        first = {row["shard"]: row["last_seq"] for row in await connection.fetch(look, locks.SHARDS)}
         await asyncio.sleep(RATE_OVER_S)
-        rows = await connection.fetch(look, LOCK_CLASS)
+        rows = await connection.fetch(look, locks.SHARDS)
     found = []
     for row in rows:
         offsets = _offsets(row["offsets"], running.topic_prefix)

@@ -41,7 +41,7 @@ async def try_once(clients: Clients, tell: Tell) -> str:
         offer = await _offer_of(desktop, contact["id"])
         step(f"ann's inbox shows the offer, attempt {offer['attempt']}")
         await desktop.accept(offer)
-        step("ann accepted: the contact is hers")
+        step("ann accepted: the contact is theirs")
         await desktop.complete(offer)
         step("ann completed it")
         while (await integration.get(contact["id"]))["state"] != "completed":
@@ -64,5 +64,5 @@ async def _offer_of(desktop: Desktop, contact_id: str) -> dict[str, Any]:
         for offer in (inbox or {}).get("offers", []):
             if offer["contact_id"] == contact_id:
                 return dict(offer)
-            with suppress(Refused):  # it may be over by itself: then it is not hers any more either
+            with suppress(Refused):  # it may be over by itself: then it is not theirs any more either
                 await desktop.decline(offer)

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
-from zlib import crc32
 
 import asyncpg
 import msgspec
 import structlog
 
 from common.contracts.topics import ROUTING, SHARDS
-from common.runtime import metrics
+from common.runtime import locks, metrics
 from common.runtime.bus import Bus, Incoming, Place, Reader
 from common.runtime.clock import SystemClock, monotonic_s
 from common.runtime.database import AWAY, Connection, open_connection
@@ -188,7 +187,7 @@ class PostgresSeat:
 
     async def take(self) -> bool:
         """See `Seat`."""
-        lock = crc32(f"follower/{self._name}".encode())
+        lock = locks.follower(self._name)
         return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", lock))
 
     async def positions(self, topics: Sequence[str]) -> tuple[dict[Place, int], Sequences]:

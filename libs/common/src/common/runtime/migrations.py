@@ -10,8 +10,9 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from common.runtime import locks
+
 CONNECT_TIMEOUT_S = 10
-MIGRATION_LOCK = 7_318_001
 
 
 def migrate(*, dsn: str, folder: str) -> None:
@@ -41,7 +42,7 @@ async def _upgrade(dsn: str) -> None:
 def _upgrade_locked(connection: sa.Connection) -> None:
     context.configure(connection=connection, transactional_ddl=True)
     with context.begin_transaction():
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": locks.MIGRATIONS})
         context.run_migrations()
         _note_floor(connection)
 

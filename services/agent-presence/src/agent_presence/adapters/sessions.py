@@ -9,13 +9,13 @@ import structlog
 from agent_presence.domain import TELL_AGAIN_MS, Command, Kept, Session, command_fact, picture, target_of
 from common.contracts import agents
 from common.contracts.topics import AGENTS, shard_of
+from common.runtime import locks
 from common.runtime.clock import Clock, StepWatch, monotonic_s
 from common.runtime.database import Pool, borrowed
 from common.runtime.outbox import OutboxRow, columns, insert, outbox_row
 
 log = structlog.get_logger()
 
-SWEEP_LOCK = 7_318_003
 SWEEP_MAX = 500
 """Leases ended at one go; the rest waits for the next sweep."""
 POOLS_MAX = 50_000
@@ -147,7 +147,7 @@ class PostgresSessions:
         """
         async with borrowed(self._pool) as connection, connection.transaction():
             asked_s = monotonic_s()
-            is_ours, now_s = await connection.fetchrow(TAKE_TURN, SWEEP_LOCK)  # type: ignore[misc]
+            is_ours, now_s = await connection.fetchrow(TAKE_TURN, locks.SWEEPS)  # type: ignore[misc]
             stepped_s = self._steps.look(asked_s, now_s, monotonic_s())
             if stepped_s:
                 log.warning("database_clock_stepped", by_s=round(stepped_s))

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from common.runtime import locks
 from common.runtime.database import open_connection
-from router.adapters.ledger import CLOSE_TIMEOUT_S, LOCK_CLASS
+from router.adapters.ledger import CLOSE_TIMEOUT_S
 from router.ownership import Lease
 
 LOOK = """
@@ -36,7 +37,7 @@ class PostgresLeases:
     async def look(self) -> tuple[list[Lease], dict[str, int], set[str]]:
         """Every lease, every instance's counter, and the instances that were asked to give their shards back."""
         connection = await self._open()
-        leases = [Lease(**dict(row)) for row in await connection.fetch(LOOK, LOCK_CLASS)]
+        leases = [Lease(**dict(row)) for row in await connection.fetch(LOOK, locks.SHARDS)]
         instances = await connection.fetch("SELECT instance_id, renew_counter, draining FROM router_instance")
         draining = {row["instance_id"] for row in instances if row["draining"]}
         return leases, {row["instance_id"]: row["renew_counter"] for row in instances}, draining
@@ -54,7 +55,7 @@ class PostgresLeases:
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
             " AND classid = $1::bigint::oid AND objid::bigint = ANY($2::bigint[])"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            LOCK_CLASS,
+            locks.SHARDS,
             list(shards),
         )
 

@@ -10,6 +10,7 @@ import msgspec
 from common.contracts.config import QueueDefined
 from common.contracts.contacts import Requirement
 from common.contracts.policies import QueuePolicy
+from common.runtime import locks
 from common.runtime.bus import Incoming, Place
 from common.runtime.database import AWAY, open_connection
 from common.runtime.failures import Retryable
@@ -20,7 +21,6 @@ from router.ports import Batch, Diverged, Fenced, LogLine, Reign
 from router.rebuilding import rebuild
 from router.translate import queue_from
 
-LOCK_CLASS = 7_318_002
 CLOSE_TIMEOUT_S = 2.0
 LOCK_TRIES, LOCK_AGAIN_S = 20, 0.025
 """A session that was ended lets go of its lock within moments; after half a second somebody else holds it."""
@@ -148,7 +148,7 @@ async def take(dsn: str, *, shard: int, owner: str, topics: Sequence[str]) -> tu
     connection = await open_connection(dsn, name=f"router-shard-{shard}")
     try:
         for _ in range(LOCK_TRIES):
-            if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LOCK_CLASS, shard):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", locks.SHARDS, shard):
                 break
             await asyncio.sleep(LOCK_AGAIN_S)
         else:

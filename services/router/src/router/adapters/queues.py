@@ -12,6 +12,7 @@ from common.contracts.config import QueueDefined
 from common.contracts.contacts import Requirement
 from common.contracts.policies import QueuePolicy
 from common.contracts.topics import CONFIG, shard_of
+from common.runtime import locks
 from common.runtime.audit import audited
 from common.runtime.clock import Clock
 from common.runtime.database import Connection, reading, writing
@@ -60,7 +61,7 @@ class PostgresSkills:
         )
 
 
-ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(7318004, hashtext(:pool))")
+ONE_AT_A_TIME = sa.text(f"SELECT pg_advisory_xact_lock({locks.QUEUE_CHANGES}, hashtext(:pool))")
 """The queues of a pool are changed one after the other: two changes could be right alone and wrong together."""
 
 
