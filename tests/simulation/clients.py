@@ -307,7 +307,9 @@ class AgentAtHome:
         if not await face.leases.is_alive(self.agent_id, self.session_no):
             return None
         wait_s = self.random.choice([3.0, POLL_MAX_S])
-        if not await face.polling.changed(self.agent_id, self.session_no, known=known, wait_s=wait_s, is_gone=_never):
+        if not await face.polling.changed(
+            self.agent_id, self.session_no, known=known, wait_s=wait_s, is_gone=lambda: False
+        ):
             return None
         etag = face.polling.etag(self.agent_id, self.session_no)
         standing = face.inboxes.standing(self.agent_id)
@@ -446,7 +448,3 @@ class AgentAtHome:
                 return outcome
             await asyncio.sleep(0.5)
         raise Patience(f"{command_id} stays pending")
-
-
-async def _never() -> bool:
-    return False

@@ -136,13 +136,9 @@ async def a_turn_of_the_loop() -> None:
     await turned.wait()
 
 
-async def is_not_gone() -> bool:
-    return False
-
-
 def held(inboxes: Inboxes, known: str | None) -> "asyncio.Task[bool]":
     polling = Polling(inboxes=inboxes, leases=cast(Leases, Never()), stopping=asyncio.Event())
-    return asyncio.create_task(polling.changed("ann", 1, known=known, wait_s=30, is_gone=is_not_gone))
+    return asyncio.create_task(polling.changed("ann", 1, known=known, wait_s=30, is_gone=lambda: False))
 
 
 def etag(inboxes: Inboxes) -> str:

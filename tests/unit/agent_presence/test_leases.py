@@ -60,11 +60,8 @@ class Replica:
         """A long poll of ann's; False when it is told that the session is over."""
         polling = Polling(inboxes=self.inboxes, leases=self.leases, stopping=asyncio.Event())
 
-        async def is_gone() -> bool:
-            return False
-
         known = polling.etag("ann", number)
-        return await polling.changed("ann", number, known=known, wait_s=1_000.0, is_gone=is_gone)
+        return await polling.changed("ann", number, known=known, wait_s=1_000.0, is_gone=lambda: False)
 
 
 def tables() -> PresenceTables:

@@ -35,7 +35,7 @@ from common.contracts.needs import BadNeed, parts, read_need
 from common.runtime.auth import Principal, TokenVerifier
 from common.runtime.borders import WHOLE
 from common.runtime.clock import Clock
-from common.runtime.http import require_role
+from common.runtime.http import departure, require_role
 from common.runtime.outbox import Outbox
 from common.runtime.problems import (
     INVALID_REQUEST,
@@ -206,13 +206,17 @@ def _add_inbox_route(app: FastAPI, desk: Desk, agent: Any) -> None:
         if asked:
             headers["Preference-Applied"] = f"wait={int(wait_s)}"
         known = known_tag(if_none_match, desk.polling.etag(who.subject, number))
-        with metrics.long_polls.track_inprogress(), desk.limits.polls.one(who.subject, waits=wait_s > 0) as poll:
+        with (
+            metrics.long_polls.track_inprogress(),
+            desk.limits.polls.one(who.subject, waits=wait_s > 0) as poll,
+            departure(request) as is_gone,
+        ):
             is_on = await desk.polling.changed(
                 who.subject,
                 number,
                 known=known,
                 wait_s=wait_s,
-                is_gone=request.is_disconnected,
+                is_gone=is_gone,
                 gives_way=lambda: poll.gives_way,
             )
         if not is_on:

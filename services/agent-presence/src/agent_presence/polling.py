@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from agent_presence.handlers import Leases
 from agent_presence.inboxes import Inboxes
@@ -40,7 +40,7 @@ class Polling:
         *,
         known: str | None,
         wait_s: float,
-        is_gone: Callable[[], Awaitable[bool]],
+        is_gone: Callable[[], bool],
         gives_way: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Wait until the inbox differs from the version `known`, or `gives_way`; False when the session ended meanwhile.
@@ -57,7 +57,7 @@ class Polling:
                 async with asyncio.timeout(left_s):
                     await self._inboxes.changed(agent_id).wait()
             except TimeoutError:  # time for a sign of life
-                if await is_gone():
+                if is_gone():
                     return True
                 if not await self._leases.is_alive(agent_id, number):
                     return False

@@ -1,0 +1,51 @@
+"""Whether a caller who is waited for has gone."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.types import Message
+
+from common.runtime.http import departure
+
+
+async def turns() -> None:
+    """Let every task go as far as it can."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_a_caller_is_there_until_the_connection_says_otherwise() -> None:
+    left = asyncio.Event()
+    said: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if said:
+            return said.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    with departure(Request({"type": "http"}, receive)) as is_gone:
+        await turns()
+        before = is_gone()
+        left.set()
+        await turns()
+        after = is_gone()
+
+    assert (before, after) == (False, True)
+
+
+async def test_nobody_waits_for_a_departure_after_the_answer() -> None:
+    waits = asyncio.Event()
+
+    async def receive() -> Message:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            waits.set()
+        raise AssertionError
+
+    with departure(Request({"type": "http"}, receive)):
+        await turns()
+    await turns()
+
+    assert waits.is_set()
