@@ -213,3 +213,20 @@ async def test_a_fact_that_cannot_be_read_keeps_its_place_in_the_log() -> None:
     await followed(table, bus, until=lambda: "c" in table.applied)
 
     assert len(table.parked) == 1 and table.marks == {0: 3}
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_cancellation_that_came_out_of_a_driver_does_not_end_the_follower() -> None:
+    strays = [asyncio.CancelledError()]
+
+    def refuses(_one: Incoming) -> bool:
+        if strays:
+            raise strays.pop()
+        return False
+
+    table, bus = Table(refuses), MemoryBus()
+    await bus.publish([skill("a", 1), skill("b", 2)])
+
+    await followed(table, bus, until=lambda: "b" in table.applied)
+
+    assert table.applied == ["a", "b"] and not strays

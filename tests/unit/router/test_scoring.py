@@ -112,6 +112,19 @@ def test_a_scorer_that_is_never_in_time_delays_each_contact_by_its_budget_and_no
     assert len(late) >= 28 and all(100 <= ms <= 140 for ms in late.values())
 
 
+def test_who_is_called_back_later_does_not_wait_for_the_scores_of_the_first_time() -> None:
+    table = Table(queue(choice=Choice(method="scorer", scorer="slow", budget_ms=100)))
+    table.tell(seen("ann"), arrived("c1"))
+    wish = inputs.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + 5_000, requested_at_ms=table.now_ms)
+    table.tell(wish)
+    table.tell(inputs.QueueSet(queue=queue(version=2)))
+
+    table.tick(table.now_ms + 1_000)  # the time for the scores is over while the contact is scheduled
+    table.tick(table.now_ms + 5_000)
+
+    assert table.offers() == [("c1", "ann")]
+
+
 def test_who_waits_for_scores_is_passed_over_and_not_waited_for() -> None:
     scored = queue(choice=Choice(method="scorer", scorer="slow", budget_ms=100))
     table = Table(scored)

@@ -13,7 +13,7 @@ from agent_presence.inboxes import Inboxes
 from agent_presence.ports import Directory, Relay, SessionEnds, Sessions
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import monotonic_s
-from common.runtime.failures import Retryable
+from common.runtime.failures import Retryable, strays_as_trouble
 
 log = structlog.get_logger()
 
@@ -133,7 +133,8 @@ class EndWatch:
         """Listen until cancelled. When the connection breaks, sessions are asked for oftener until it is back."""
         while True:
             try:
-                await self._ends.listen(listening=lambda: self._leases.listen(True), over=self._over)
+                with strays_as_trouble():
+                    await self._ends.listen(listening=lambda: self._leases.listen(True), over=self._over)
             except Retryable as why:
                 log.warning("session_ends_unheard", why=str(why))
             self._leases.listen(False)

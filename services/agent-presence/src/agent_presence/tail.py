@@ -8,7 +8,7 @@ from agent_presence.inboxes import Inboxes
 from agent_presence.ports import StoredInboxes
 from common.runtime import metrics
 from common.runtime.bus import Bus, Incoming, Place
-from common.runtime.failures import Retryable
+from common.runtime.failures import Retryable, strays_as_trouble
 from common.runtime.following import Gaps, Sequences, note_read
 
 log = structlog.get_logger()
@@ -35,7 +35,8 @@ class Tail:
         """Follow until cancelled; on trouble of the world go on where we were."""
         while not self.loaded:
             try:
-                items, standings, offsets, sequences = await self._stored.load(self._topic)
+                with strays_as_trouble():
+                    items, standings, offsets, sequences = await self._stored.load(self._topic)
                 self._inboxes.load(items, standings, sequences.marks)
                 self.loaded = True
             except Retryable as why:
@@ -43,7 +44,8 @@ class Tail:
                 await asyncio.sleep(BACK_OFF_S)
         while True:
             try:
-                await self._follow(offsets, sequences)
+                with strays_as_trouble():
+                    await self._follow(offsets, sequences)
             except Retryable as why:
                 log.warning("tail_waits", why=str(why))
                 await asyncio.sleep(BACK_OFF_S)

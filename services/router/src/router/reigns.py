@@ -7,7 +7,7 @@ import structlog
 
 from common.runtime.clock import jitter, monotonic_s
 from common.runtime.database import AWAY
-from common.runtime.failures import InvariantBroken, Retryable
+from common.runtime.failures import InvariantBroken, Retryable, strays_as_trouble
 from router import metrics
 from router.containment import Blame, Care, cause_of, described, where
 from router.ownership import Watch
@@ -70,7 +70,8 @@ class Reigns:
         try:
             while True:
                 try:
-                    await self._watch_for_ever()
+                    with strays_as_trouble():
+                        await self._watch_for_ever()
                 except (Retryable, *AWAY) as why:
                     log.warning("leases_not_seen", why=repr(why))
                     await self._leases.forget_connection()

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from common.runtime.failures import Retryable
+from common.runtime.failures import Retryable, strays_as_trouble
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -100,8 +100,9 @@ async def open_connection(
 async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
     """A connection of the pool. Raises `Retryable` when the database is away or the pool stays empty."""
     try:
-        async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            yield connection
+        with strays_as_trouble():
+            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
     except AWAY as why:
         raise Retryable(f"database: {why!r}") from why
 

@@ -13,7 +13,7 @@ from common.runtime import locks, metrics
 from common.runtime.bus import Bus, Incoming, Place, Reader
 from common.runtime.clock import SystemClock, monotonic_s
 from common.runtime.database import AWAY, Connection, open_connection
-from common.runtime.failures import Retryable
+from common.runtime.failures import Retryable, strays_as_trouble
 from common.runtime.tracing import applying
 
 log = structlog.get_logger()
@@ -240,7 +240,8 @@ class Follower:
         """Follow until cancelled; trouble of the world is waited out."""
         while True:
             try:
-                await self._lead()
+                with strays_as_trouble():
+                    await self._lead()
             except (Retryable, *AWAY) as why:
                 log.warning("follower_waits", follower=self._name, why=repr(why))
                 await asyncio.sleep(BACK_OFF_S)

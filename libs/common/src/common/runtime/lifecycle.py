@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from common.runtime.connections import ConnectionLimits, bounded, room_for
+from common.runtime.failures import strays_as_trouble
 from common.runtime.tracing import close_tracing
 
 log = structlog.get_logger()
@@ -103,7 +104,8 @@ async def _open(gate: Callable[[], Awaitable[None]]) -> None:
 
 async def _forever(work: Callable[[], Awaitable[None]], opened: "asyncio.Task[None]") -> None:
     await asyncio.wait({opened})
-    await work()
+    with strays_as_trouble():  # else the group of tasks would take it for an end that was wanted
+        await work()
     raise RuntimeError("a background loop ended by itself")
 
 

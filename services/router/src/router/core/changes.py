@@ -138,12 +138,13 @@ def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Out
     contact.queued_at_ms = state.now_ms
     contact.escalated = 0
     contact.steps, contact.step, contact.step_ends_ms = (), 0, None
+    contact.scores = contact.scores_due_ms = None  # another queue's scorer, or one that nobody waits for any more
     bind_to_queue(state, contact, decided)
     if queue_id in state.calm:
         put_waiting(state, contact)
         return
     policy = state.queues[queue_id].policy
-    if policy.choice.method == "scorer" and contact.scores is None:
+    if policy.choice.method == "scorer":
         contact.scores_due_ms = state.now_ms + policy.choice.budget_ms
         wake_at(state, contact, contact.scores_due_ms)
         state.to_score[contact.contact_id] = None
