@@ -109,7 +109,7 @@ async def _play(world: World, clients: Clients, contacts: int, trouble_s: float)
         await clients.put_agent(helper)
         clients.start(AgentAtHome(clients, helper.agent_id).work())
     await _until_settled(world, clients, peace_s + PEACE_MAX_S)
-    await asyncio.sleep(5.0)
+    await asyncio.sleep(max(5.0, peace_s - loop.time()))  # whoever takes over from a frozen leader has to notice first
     world.note("auditor", "looks", peace_s=round(loop.time() - peace_s, 1))
     return [*found, *audit(world, peace_s=peace_s)]
 

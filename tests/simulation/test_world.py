@@ -19,6 +19,7 @@ FIXED = {
     6: "a contact that asked for spanish was offered to a lent agent without it",
     13: "a contact was offered with units of a policy that had been replaced",
     18: "the same, for waiting contacts after a takeover",
+    141037734: "a contact that waited for a scorer, called back later, was never offered again",
 }
 """Seeds that found something once, and what."""
 
