@@ -76,9 +76,12 @@ async def differs_by(platform: RunningPlatform, seconds: float) -> bool:
 async def all_ready(platform: RunningPlatform) -> bool:
     async with aiohttp.ClientSession() as http:
         for url in [*replicas(platform).values(), *platform.running.router]:
-            async with http.get(url + "/readyz", timeout=aiohttp.ClientTimeout(total=5)) as answer:
-                if answer.status != 200:
-                    return False
+            try:
+                async with http.get(url + "/readyz", timeout=aiohttp.ClientTimeout(total=5)) as answer:
+                    if answer.status != 200:
+                        return False
+            except aiohttp.ClientConnectionError:
+                return False  # a service that finds itself ahead of the time starts again
     return True
 
 
