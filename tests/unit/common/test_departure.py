@@ -6,12 +6,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from common.runtime.http import departure
-
-
-async def turns() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(3):
-        await asyncio.sleep(0)
+from tests.support.turns import turn
 
 
 async def test_a_caller_is_there_until_the_connection_says_otherwise() -> None:
@@ -25,10 +20,10 @@ async def test_a_caller_is_there_until_the_connection_says_otherwise() -> None:
         return {"type": "http.disconnect"}
 
     with departure(Request({"type": "http"}, receive)) as is_gone:
-        await turns()
+        await turn()
         before = is_gone()
         left.set()
-        await turns()
+        await turn()
         after = is_gone()
 
     assert (before, after) == (False, True)
@@ -45,7 +40,7 @@ async def test_nobody_waits_for_a_departure_after_the_answer() -> None:
         raise AssertionError
 
     with departure(Request({"type": "http"}, receive)):
-        await turns()
-    await turns()
+        await turn()
+    await turn()
 
     assert waits.is_set()

@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from common.runtime.settings import ServiceSettings
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The newest migration that this code was written for."""
 
 
