@@ -138,18 +138,22 @@ async def test_a_decision_that_is_not_told_is_found(place: Place) -> None:
         assert any("never published" in one.text for one in verdict.violations if one.invariant == "I7")
 
 
+async def _a_contact_moves_on(world: World) -> None:
+    """It overflows at once to the queue `second`."""
+    await world.define_again("second", version=1)
+    await world.define_again(version=2, overflow=[{"when": {"waited_over_ms": 1}, "queue": "second"}])
+    await world.reign()
+    await world.post()
+    await eventually(lambda: world.router.fetchval("SELECT count(*) > 1 FROM routing_log"))
+
+
 async def test_a_contact_that_is_counted_in_another_queue_than_where_it_waits_is_found(place: Place) -> None:
     """Bug: the contact's row keeps the queue that it came to first."""
     async with fresh_world(place) as world:
         source = await world.router.fetchval("SELECT pg_get_functiondef('commit_batch'::regproc)")
         assert source.count("SET queue_id = x.queue_id,") == 1
         await world.router.execute(source.replace("SET queue_id = x.queue_id,", "SET"))
-        await world.define_again("second", version=1)
-        rule = {"when": {"waited_over_ms": 1}, "queue": "second"}
-        await world.define_again(version=2, overflow=[rule])
-        await world.reign()
-        await world.post()
-        await eventually(lambda: world.router.fetchval("SELECT count(*) > 1 FROM routing_log"))
+        await _a_contact_moves_on(world)
 
         verdict = await world.verdict(settled=False)
         assert "I7" in invariants(verdict) and any("'second'" in one.text for one in verdict.violations)
@@ -164,12 +168,7 @@ async def test_a_contact_that_intake_shows_in_another_queue_than_where_it_is_is_
         projections, "MOVE", projections.MOVE.replace("present_queue = s.queue", "present_queue = c.queue")
     )
     async with fresh_world(place) as world:
-        await world.define_again("second", version=1)
-        rule = {"when": {"waited_over_ms": 1}, "queue": "second"}
-        await world.define_again(version=2, overflow=[rule])
-        await world.reign()
-        await world.post()
-        await eventually(lambda: world.router.fetchval("SELECT count(*) > 1 FROM routing_log"))
+        await _a_contact_moves_on(world)
         await world.settle()
 
         verdict = await world.verdict()

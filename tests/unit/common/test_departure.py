@@ -1,7 +1,10 @@
 """Whether a caller who is waited for has gone."""
 
 import asyncio
+import gc
 
+import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -27,6 +30,21 @@ async def test_a_caller_is_there_until_the_connection_says_otherwise() -> None:
         after = is_gone()
 
     assert (before, after) == (False, True)
+
+
+async def test_a_caller_whose_body_goes_on_too_long_counts_as_gone_and_makes_no_noise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def receive() -> Message:
+        raise HTTPException(413)
+
+    with departure(Request({"type": "http"}, receive)) as is_gone:
+        await turn()
+        gone = is_gone()
+    del is_gone
+    gc.collect()  # a task whose error nobody asked for says so when it is thrown away
+
+    assert gone and not caplog.records
 
 
 async def test_nobody_waits_for_a_departure_after_the_answer() -> None:

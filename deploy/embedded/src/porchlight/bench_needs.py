@@ -4,25 +4,23 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncpg
 
 from common.contracts.contacts import ContactSubmitted
 from common.contracts.policies import Need
-from common.contracts.topics import CONTACTS, SHARDS, shard_of
-from common.runtime.bus import Outgoing, envelope_for, outgoing
+from common.contracts.topics import SHARDS, shard_of
 from common.runtime.clock import SystemClock, new_id
-from common.runtime.kafka import KafkaPublisher
 from porchlight.applying import apply, wait_until_known
 from porchlight.bench import Crew, balanced, endless, owner_pid, stop
+from porchlight.bench_backlog import write
 from porchlight.clients import Clients
 from porchlight.home import Home, Running, Trouble
 from porchlight.replay import percentiles
 
 POOL = "needs"
-CHUNK = 500
 FILLED_TIMEOUT_S = 300.0
 TAKEOVER_TIMEOUT_S = 120.0
 PROBE_RATE, COMING_RATE = 20, 4
@@ -46,7 +44,8 @@ async def needs(
     connection = await asyncpg.connect(running.owner_dsns["router"])
     try:
         began = time.perf_counter()
-        await _fill(running, connection, contacts)
+        await write(running, _backlog(contacts))
+        await _until_they_wait(connection, contacts)
         say(f"{contacts} contacts with as many needs wait after {time.perf_counter() - began:.0f} s")
         rounds = []
         for number in range(times):
@@ -122,33 +121,24 @@ async def _pool_of_another_router(connection: "asyncpg.Connection[asyncpg.Record
     raise Trouble("one router owns every shard: is there a second one?")
 
 
-async def _fill(running: Running, connection: "asyncpg.Connection[asyncpg.Record]", contacts: int) -> None:
-    publisher = KafkaPublisher(running.kafka_bootstrap, name="bench-needs", security=running.kafka_security)
-    clock = SystemClock()
-    try:
-        for start in range(0, contacts, CHUNK):
-            numbers = range(start, min(start + CHUNK, contacts))
-            await publisher.publish([_contact(running, number, clock.now_ms()) for number in numbers])
-    finally:
-        await publisher.close()
+def _backlog(contacts: int) -> Iterator[ContactSubmitted]:
+    for number in range(contacts):
+        yield ContactSubmitted(
+            contact_id=new_id(),
+            queue=POOL,
+            pool=POOL,
+            channel="email",
+            priority=0,
+            requirements=(),
+            accepted_at_ms=SystemClock.wall_ms(),
+            need=Need(region=f"r{number}", any=(Need(skill=f"s{number % 50}"), Need(agent=f"a{number % 50}"))),
+        )
+
+
+async def _until_they_wait(connection: "asyncpg.Connection[asyncpg.Record]", contacts: int) -> None:
     count = "SELECT count(*) FROM contact WHERE queue_id = $1 AND ended_at_ms IS NULL"
     deadline = time.perf_counter() + FILLED_TIMEOUT_S
     while await connection.fetchval(count, POOL) < contacts:
         if time.perf_counter() > deadline:
             raise Trouble(f"the router did not queue {contacts} contacts within {FILLED_TIMEOUT_S:.0f} s")
         await asyncio.sleep(0.2)
-
-
-def _contact(running: Running, number: int, now_ms: int) -> Outgoing:
-    fact = ContactSubmitted(
-        contact_id=new_id(),
-        queue=POOL,
-        pool=POOL,
-        channel="email",
-        priority=0,
-        requirements=(),
-        accepted_at_ms=now_ms,
-        need=Need(region=f"r{number}", any=(Need(skill=f"s{number % 50}"), Need(agent=f"a{number % 50}"))),
-    )
-    envelope = envelope_for(fact, event_id=new_id(), at_ms=now_ms, key=fact.contact_id, producer="bench")
-    return outgoing(running.topic_prefix + CONTACTS.name, shard_of(POOL), envelope, fact)

@@ -6,21 +6,19 @@ there are, and how much CPU each may use, is for whoever runs them to set; see d
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncpg
 
 from common.contracts.contacts import CancelRequested, ContactSubmitted
-from common.contracts.topics import CONTACTS, SHARDS, shard_of
-from common.runtime.bus import Outgoing, envelope_for, outgoing
+from common.contracts.topics import SHARDS, shard_of
 from common.runtime.clock import SystemClock, new_id
-from common.runtime.kafka import KafkaPublisher
 from porchlight.applying import apply, wait_until_known
+from porchlight.bench_backlog import write
 from porchlight.clients import Clients
 from porchlight.home import Running, Trouble
 
-CHUNK = 500
 WORKED_OFF_TIMEOUT_S = 300.0
 LINES_A_CONTACT = 2
 """Queued and abandoned."""
@@ -51,7 +49,7 @@ async def routers(clients: Clients, running: Running, say: Say, *, contacts: int
     try:
         before = await _lines(connection)
         began = time.perf_counter()
-        await _fill(running, names, contacts // len(names))
+        await write(running, _backlog(names, contacts // len(names)))
         filled = time.perf_counter()
         wanted = before + contacts // len(names) * len(names) * LINES_A_CONTACT
         while await _lines(connection) < wanted:
@@ -72,43 +70,18 @@ async def _lines(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
     return int(await connection.fetchval("SELECT sum(last_seq) FROM shard_lease"))
 
 
-async def _fill(running: Running, names: list[str], each: int) -> None:
-    publisher = KafkaPublisher(running.kafka_bootstrap, name="bench-routers", security=running.kafka_security)
-    topic = running.topic_prefix + CONTACTS.name
-    clock = SystemClock()
-    records: list[Outgoing] = []
-    try:
-        for _ in range(each):
-            for name in names:
-                records += _two(topic, name, clock.now_ms())
-            if len(records) >= CHUNK:
-                await publisher.publish(records)
-                records = []
-        if records:
-            await publisher.publish(records)
-    finally:
-        await publisher.close()
-
-
-def _two(topic: str, pool: str, now_ms: int) -> list[Outgoing]:
-    """A contact that comes, and leaves at once."""
-    contact_id = new_id()
-    came = ContactSubmitted(
-        contact_id=contact_id,
-        queue=pool,
-        pool=pool,
-        channel="email",
-        priority=0,
-        requirements=(),
-        accepted_at_ms=now_ms,
-    )
-    left = CancelRequested(contact_id=contact_id, pool=pool, reason="customer_gave_up", requested_at_ms=now_ms)
-    return [
-        outgoing(
-            topic,
-            shard_of(pool),
-            envelope_for(fact, event_id=new_id(), at_ms=now_ms, key=contact_id, producer="bench"),
-            fact,
-        )
-        for fact in (came, left)
-    ]
+def _backlog(names: list[str], each: int) -> Iterator[ContactSubmitted | CancelRequested]:
+    """Contacts that come, and leave at once."""
+    for _ in range(each):
+        for pool in names:
+            now_ms, contact_id = SystemClock.wall_ms(), new_id()
+            yield ContactSubmitted(
+                contact_id=contact_id,
+                queue=pool,
+                pool=pool,
+                channel="email",
+                priority=0,
+                requirements=(),
+                accepted_at_ms=now_ms,
+            )
+            yield CancelRequested(contact_id=contact_id, pool=pool, reason="customer_gave_up", requested_at_ms=now_ms)

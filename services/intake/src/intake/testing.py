@@ -264,12 +264,8 @@ class MemoryProjections:
         for contact_id, one in standings.items():
             row = self._tables.contacts.get(contact_id)
             if row is not None:
-                row.state, row.state_at_ms, row.agent_id, row.present_queue = (
-                    one.state,
-                    one.at_ms,
-                    one.agent_id,
-                    one.queue,
-                )
+                row.state, row.state_at_ms = one.state, one.at_ms
+                row.agent_id, row.present_queue = one.agent_id, one.queue
                 row.attempt = max(row.attempt, one.attempt)
 
     async def grant_callbacks(self, granted: Mapping[str, int]) -> None:

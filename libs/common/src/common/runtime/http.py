@@ -238,12 +238,15 @@ def _capped(receive: Receive) -> Receive:
 
 @contextmanager
 def departure(request: Request) -> Iterator[Callable[[], bool]]:
-    """Says whether the caller has gone, while the block runs. The request's body was read, or there is none.
+    """Says whether the caller has gone, while the block runs; one whose body goes on too long has. No body is wanted.
 
     One task waits for it: asking Starlette again and again costs a cancel scope each time, which for thousands of held polls is
     most of a core.
     """
     gone = asyncio.create_task(_until_gone(request))
+    gone.add_done_callback(
+        lambda task: task.cancelled() or task.exception()
+    )  # a body without end: nobody answers for it
     try:
         yield gone.done
     finally:

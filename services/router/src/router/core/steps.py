@@ -68,12 +68,7 @@ def leave_unstaffed_step(state: State, contact: Contact, decided: list[Output]) 
     It waits nowhere now, so `skip_unstaffed` did not meet it then.
     """
     if contact.step < len(contact.steps) and is_unstaffed(state, contact, contact.steps[contact.step]):
-        skipped = outputs.StepSkipped(
-            contact_id=contact.contact_id, queue_id=contact.queue_id, pool=contact.pool, step=contact.step + 1
-        )
-        decided.append(skipped)
-        contact.step += 1
-        join_step(state, contact, decided)
+        join_step(state, contact, decided)  # which skips it
 
 
 def end_step(state: State, contact: Contact, decided: list[Output], *, expired: bool) -> None:
