@@ -244,13 +244,10 @@ def departure(request: Request) -> Iterator[Callable[[], bool]]:
     most of a core.
     """
     gone = asyncio.create_task(_until_gone(request))
-    gone.add_done_callback(
-        lambda task: task.cancelled() or task.exception()
-    )  # a body without end: nobody answers for it
     try:
         yield gone.done
     finally:
-        gone.cancel()
+        gone.cancel()  # of one that failed, by a body without end, this says that nobody asks why
 
 
 async def _until_gone(request: Request) -> None:
