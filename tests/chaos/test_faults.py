@@ -14,7 +14,7 @@ import pytest
 
 from common.contracts.topics import shard_of
 from common.testing.eventually import eventually
-from tests.support.faults import kill, log_says, process, router_tables, stopped, under_load
+from tests.support.faults import LogFromHere, kill, process, router_tables, stopped, under_load
 from tests.support.platforms import RunningPlatform, started
 
 pytestmark = pytest.mark.timeout(300)
@@ -31,9 +31,10 @@ def own_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPl
 async def test_a_killed_service_loses_and_doubles_nothing(
     own_platform: RunningPlatform, tmp_path: Path, service: str
 ) -> None:
+    log = LogFromHere(own_platform, "supervisor")
     async with under_load(own_platform, tmp_path):
         await kill(own_platform, service)
-    await log_says(own_platform, "supervisor", f"{service} ended with -9")
+    await log.says(f"{service} ended with -9")
 
 
 async def owner_of(platform: RunningPlatform, shard: int) -> tuple[str, int]:
@@ -65,11 +66,12 @@ async def shared_evenly(platform: RunningPlatform) -> None:
 
 
 async def test_a_killed_router_is_taken_over(own_platform: RunningPlatform, tmp_path: Path) -> None:
+    log = LogFromHere(own_platform, "supervisor")
     async with under_load(own_platform, tmp_path) as load:
         name, epoch = await owner_of(own_platform, shard_of(load.name))
         await kill(own_platform, name)
         await next_reign(own_platform, shard_of(load.name), epoch)
-    await log_says(own_platform, "supervisor", f"{name} ended with -9")
+    await log.says(f"{name} ended with -9")
     await shared_evenly(own_platform)
 
 
@@ -79,6 +81,7 @@ async def test_a_router_that_was_stopped_past_its_lease_writes_nothing_when_it_g
     async with under_load(own_platform, tmp_path) as load:
         shard = shard_of(load.name)
         name, epoch = await owner_of(own_platform, shard)
+        log = LogFromHere(own_platform, name)
         pid = process(own_platform, name).pid
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -94,17 +97,19 @@ async def test_a_router_that_was_stopped_past_its_lease_writes_nothing_when_it_g
             epoch,
         )
     assert late == 0
-    await log_says(own_platform, name, "reign_cut_off", "reign_lost", "reign_fenced")  # whichever it notices first
+    await log.says("reign_cut_off", "reign_lost", "reign_fenced")  # whichever it notices first
     await shared_evenly(own_platform)
 
 
 async def test_a_killed_kafka_loses_and_doubles_nothing(own_platform: RunningPlatform, tmp_path: Path) -> None:
+    log = LogFromHere(own_platform, "supervisor")
     async with under_load(own_platform, tmp_path):
         await kill(own_platform, "kafka")
-    await log_says(own_platform, "supervisor", "kafka ended with -9")
+    await log.says("kafka ended with -9")
 
 
 async def test_a_killed_postgres_loses_and_doubles_nothing(own_platform: RunningPlatform, tmp_path: Path) -> None:
     async with under_load(own_platform, tmp_path):
+        log = LogFromHere(own_platform, "postgres")
         await kill(own_platform, "postgres")
-        await log_says(own_platform, "postgres", "was not properly shut down")
+        await log.says("was not properly shut down")

@@ -9,7 +9,7 @@ import pytest
 
 from common.runtime.following import IDLE_SESSION_TIMEOUT_S
 from common.testing.eventually import eventually
-from tests.support.faults import log_says, metric, process, replicas, stopped, under_load
+from tests.support.faults import LogFromHere, metric, process, replicas, stopped, under_load
 from tests.support.platforms import RunningPlatform
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,6 +23,10 @@ async def leads(url: str) -> bool:
     return await metric(url, "follower_leads") > 0
 
 
+async def gives_way(url: str) -> bool:
+    return not await leads(url)
+
+
 async def test_a_leader_that_is_stopped_is_followed_by_another_and_gives_way(
     pairs: RunningPlatform, tmp_path: Path
 ) -> None:
@@ -32,6 +36,7 @@ async def test_a_leader_that_is_stopped_is_followed_by_another_and_gives_way(
         leaders = [name for name, url in at.items() if await leads(url)]
         others = [name for name in at if name not in leaders]
         assert len(leaders) == len(others) == 3, leaders
+        logs = {name: LogFromHere(pairs, name) for name in leaders}
         pids = {name: process(pairs, name).pid for name in leaders}
         for pid in pids.values():
             os.kill(pid, signal.SIGSTOP)
@@ -44,5 +49,5 @@ async def test_a_leader_that_is_stopped_is_followed_by_another_and_gives_way(
             for pid in pids.values():
                 os.kill(pid, signal.SIGCONT)
         for name in leaders:
-            await log_says(pairs, name, "follower_waits")
-            assert not await leads(at[name])
+            await logs[name].says("follower_waits")
+            await eventually(partial(gives_way, at[name]), within_s=ENDS_WITHIN_S, what=f"{name} gives way")

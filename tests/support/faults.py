@@ -76,14 +76,25 @@ async def kill(platform: RunningPlatform, name: str) -> None:
     assert started_ticks(known.pid) != known.started_ticks, f"{name} was not killed"
 
 
-async def log_says(platform: RunningPlatform, name: str, *words: str) -> None:
-    """The log has one of `words`."""
+class LogFromHere:
+    """What a process writes into its log from the making of this on: what it said before shows no fault of now."""
 
-    async def look() -> bool:
-        text = (platform.home.logs / f"{name}.log").read_text(errors="replace")
-        return any(word in text for word in words)
+    def __init__(self, platform: RunningPlatform, name: str) -> None:
+        self._path = platform.home.logs / f"{name}.log"
+        self._start = self._path.stat().st_size
 
-    await eventually(look, within_s=30, what=f"{name}.log says one of {words}")
+    def text(self) -> str:
+        with self._path.open("rb") as log:
+            log.seek(self._start)
+            return log.read().decode(errors="replace")
+
+    async def says(self, *words: str) -> None:
+        """It gets one of `words`."""
+
+        async def look() -> bool:
+            return any(word in self.text() for word in words)
+
+        await eventually(look, within_s=30, what=f"{self._path.name} says one of {words}")
 
 
 @asynccontextmanager
