@@ -286,9 +286,9 @@ def test_pauses_between_failures_grow_and_have_a_bound(monkeypatch: pytest.Monke
         pauses.append(reigns._rest_until[3] - 100.0)
     reigns._rest(4, 99.0, away=True, failed=False)
 
-    assert pauses[0] == pytest.approx(0.3) and pauses[3] == pytest.approx(2.4 * 1.25)
+    assert pauses[0] == pytest.approx(0.3 * 1.25) and pauses[3] == pytest.approx(2.4 * 1.25)
     assert pauses == sorted(pauses) and pauses[-1] == pytest.approx(30 * 1.25)
-    assert reigns._rest_until[4] - 100.0 == pytest.approx(0.3)
+    assert reigns._rest_until[4] - 100.0 == pytest.approx(0.3 * 1.25)
 
 
 async def test_the_log_that_is_not_published_yet_is_loaded_bit_by_bit_while_the_shard_decides(

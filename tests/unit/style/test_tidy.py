@@ -44,6 +44,7 @@ def findings(path: Path, text: str) -> Iterator[str]:
         yield f"{rel} has no docstring: say what this room is for"
     yield from _of_functions(rel, tree)
     yield from _of_calls(rel, tree)
+    yield from _of_retries(rel, tree)
 
 
 def _of_functions(rel: str, tree: ast.AST) -> Iterator[str]:
@@ -79,6 +80,15 @@ def _of_calls(rel: str, tree: ast.AST) -> Iterator[str]:
             yield f"{rel}:{node.lineno} a sleep in a unit test: move the clock instead"
 
 
+def _of_retries(rel: str, tree: ast.AST) -> Iterator[str]:
+    if not rel.startswith(("libs", "services")):
+        return
+    for handler in (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)):
+        for node in ast.walk(handler):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "asyncio.sleep":
+                yield f"{rel}:{node.lineno} a fixed pause before the next try: pause with runtime.back_off"
+
+
 def broad_excepts(tree: ast.AST) -> int:
     broad = {"Exception", "BaseException"}
     return sum(
@@ -112,6 +122,11 @@ def test_broad_excepts_stand_only_where_they_are_allowed() -> None:
         ("services/x/src/core/x.py", '"""x"""\nasync def f():\n    pass\n', "async in the core"),
         ("services/x/src/x.py", '"""x"""\nimport time\ntime.time()\n', "ask the clock"),
         ("services/x/src/x.py", '"""x"""\nimport uuid\nuuid.uuid4()\n', "ids come from"),
+        (
+            "libs/x/src/x.py",
+            '"""x"""\nimport asyncio\ntry:\n    pass\nexcept OSError:\n    asyncio.sleep(1)\n',
+            "a fixed pause",
+        ),
         ("tests/unit/x.py", "import asyncio\nasyncio.sleep(1)\n", "move the clock"),
         ("tests/unit/x.py", "from unittest import mock\n", "a mock"),
         ("services/x/src/x.py", '"""x"""\ndef f():\n' + "    a = 1\n" * 71, "fit on a screen"),

@@ -11,6 +11,7 @@ from agent_presence import metrics
 from agent_presence.domain import DONE, Command, Kept, Session
 from agent_presence.inboxes import Inboxes
 from agent_presence.ports import Directory, Relay, SessionEnds, Sessions
+from common.runtime.back_off import BackOff
 from common.runtime.batching import SharedCommit
 from common.runtime.clock import monotonic_s
 from common.runtime.failures import Retryable, strays_as_trouble
@@ -131,6 +132,7 @@ class EndWatch:
 
     async def run(self) -> None:
         """Listen until cancelled. When the connection breaks, sessions are asked for oftener until it is back."""
+        back_off = BackOff(LISTEN_AGAIN_S)
         while True:
             try:
                 with strays_as_trouble():
@@ -138,7 +140,7 @@ class EndWatch:
             except Retryable as why:
                 log.warning("session_ends_unheard", why=str(why))
             self._leases.listen(False)
-            await asyncio.sleep(LISTEN_AGAIN_S)
+            await back_off.pause()
 
     def _over(self, agent_id: str, session_no: int) -> None:
         self._leases.over(agent_id, session_no)

@@ -1,12 +1,11 @@
 """Every replica's own reading of the router's facts, into memory."""
 
-import asyncio
-
 import structlog
 
 from agent_presence.inboxes import Inboxes
 from agent_presence.ports import StoredInboxes
 from common.runtime import metrics
+from common.runtime.back_off import BackOff
 from common.runtime.bus import Bus, Incoming, Place
 from common.runtime.failures import Retryable, strays_as_trouble
 from common.runtime.following import Gaps, Sequences, note_read
@@ -33,6 +32,7 @@ class Tail:
 
     async def run(self) -> None:
         """Follow until cancelled; on trouble of the world go on where we were."""
+        back_off = BackOff(BACK_OFF_S)
         while not self.loaded:
             try:
                 with strays_as_trouble():
@@ -41,14 +41,14 @@ class Tail:
                 self.loaded = True
             except Retryable as why:
                 log.warning("inboxes_not_loaded", why=str(why))
-                await asyncio.sleep(BACK_OFF_S)
+                await back_off.pause()
         while True:
             try:
                 with strays_as_trouble():
                     await self._follow(offsets, sequences)
             except Retryable as why:
                 log.warning("tail_waits", why=str(why))
-                await asyncio.sleep(BACK_OFF_S)
+                await back_off.pause()
 
     async def _follow(self, offsets: dict[Place, int], sequences: Sequences) -> None:
         reader = await self._bus.reader(offsets, at_once=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
+from common.runtime.back_off import BackOff, pause_s
 from common.runtime.clock import jitter, monotonic_s
 from common.runtime.database import AWAY
 from common.runtime.failures import InvariantBroken, Retryable, strays_as_trouble
@@ -22,8 +23,8 @@ SHORT_S = 5.0
 """A reign that ends earlier got nowhere; the next one waits longer than the one before."""
 SHORT_MAX = 5
 """After so many short reigns in a row this instance is not ready."""
-PAUSE_MAX_S, PAUSE_AWAY_MAX_S = 30.0, 2.0
-"""The longest pause before the next reign: after mistakes of ours, and where the world was away and may be back."""
+PAUSE_MAX_S = 30.0
+"""The longest pause before the next reign, after mistakes of ours."""
 WHY_CHARS_MAX = 500
 FORGOTTEN_S = 60.0
 """Short reigns so long ago say nothing any more: perhaps another instance does better."""
@@ -67,6 +68,7 @@ class Reigns:
 
     async def run(self) -> None:
         """Watch and reign until cancelled; then give everything back."""
+        back_off = BackOff(AFTER_FAILURE_S)
         try:
             while True:
                 try:
@@ -75,7 +77,7 @@ class Reigns:
                 except (Retryable, *AWAY) as why:
                     log.warning("leases_not_seen", why=repr(why))
                     await self._leases.forget_connection()
-                    await asyncio.sleep(AFTER_FAILURE_S)
+                    await back_off.pause()
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -163,10 +165,8 @@ class Reigns:
         if is_short and not away and self._told.pop(number, "lost") == "lost":
             count = self._short.get(number, (0, 0.0))[0] + 1
             self._short[number] = (count, now_s)
-        most_s = PAUSE_AWAY_MAX_S if away else PAUSE_MAX_S
-        pause_s = min(most_s, AFTER_FAILURE_S * 2 ** min(16, max(0, count - 1)))
-        jitter = 1 + self._jitter() / 2 if count > 1 else 1.0  # so that two instances do not fail in step
-        self._rest_until[number] = max(self._rest_until.get(number, 0.0), now_s + pause_s * jitter)
+        rest_s = pause_s(count, first_s=AFTER_FAILURE_S, longest_s=PAUSE_MAX_S, chance=self._jitter)
+        self._rest_until[number] = max(self._rest_until.get(number, 0.0), now_s + rest_s)
 
     def _begin(self, number: int) -> None:
         task = self._tasks[number] = asyncio.create_task(self._reign(number))

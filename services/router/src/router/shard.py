@@ -13,6 +13,7 @@ from common.contracts.envelope import Envelope, to_headers
 from common.contracts.needs import size_faults
 from common.contracts.policies import ANYBODY
 from common.contracts.topics import ROUTING
+from common.runtime.back_off import BackOff
 from common.runtime.bus import Bus, Incoming, Outgoing, Publisher, Reader
 from common.runtime.clock import Clock, monotonic_s
 from common.runtime.database import AWAY
@@ -48,7 +49,7 @@ UNPUBLISHED_MAX = 20_000
 LOADED_TOGETHER = 1_000
 """Lines of earlier reigns that are loaded at a time to be published; no more of them lie in memory."""
 PUBLISH_MAX = 200
-PUBLISH_BACK_OFF_S = 0.3
+PUBLISH_AGAIN_S = 0.3
 FRESH_MS = 60_000
 """A submission younger than this is surely in memory if we took it in before, also after a rebuild, which brings back what
 ended in the last minutes; an older one is looked up."""
@@ -146,7 +147,7 @@ class Shard:
         while True:
             self.turns += 1
             if self.reign.last_seq - max(self.reign.published_seq, self._begun_at_seq) > UNPUBLISHED_MAX:
-                await asyncio.sleep(PUBLISH_BACK_OFF_S)
+                await asyncio.sleep(PUBLISH_AGAIN_S)
                 continue
             records = await self._read(reader)
             if records:
@@ -319,6 +320,7 @@ class Shard:
 
     async def _publish_for_ever(self) -> None:
         waiting = metrics.unpublished_lines.labels(str(self.reign.shard))
+        back_off = BackOff(PUBLISH_AGAIN_S)
         while True:
             if not self._is_caught_up and not self._pending:
                 await self._load_unpublished()
@@ -329,8 +331,9 @@ class Shard:
                     await self._publisher.publish([self._record(line) for line in lines])
                 except Retryable as why:
                     log.warning("routing_not_published", shard=self.reign.shard, why=str(why))
-                    await asyncio.sleep(PUBLISH_BACK_OFF_S)
+                    await back_off.pause()
                     continue
+                back_off.succeeded()
                 for _ in lines:
                     self._pending.popleft()
                 self.reign.published_seq = lines[-1].seq

@@ -10,6 +10,7 @@ import structlog
 
 from common.contracts.topics import ROUTING, SHARDS
 from common.runtime import locks, metrics
+from common.runtime.back_off import BackOff
 from common.runtime.bus import Bus, Incoming, Place, Reader
 from common.runtime.clock import SystemClock, monotonic_s
 from common.runtime.database import AWAY, Connection, open_connection
@@ -238,13 +239,14 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled; trouble of the world is waited out."""
+        back_off = BackOff(BACK_OFF_S)
         while True:
             try:
                 with strays_as_trouble():
                     await self._lead()
             except (Retryable, *AWAY) as why:
                 log.warning("follower_waits", follower=self._name, why=repr(why))
-                await asyncio.sleep(BACK_OFF_S)
+                await back_off.pause()
             finally:
                 self.leads = False
                 metrics.follower_leads.labels(self._name).set(0)
