@@ -66,7 +66,8 @@ imports: $(INSTALLED) ## the direction of dependencies
 check: lint types imports ## everything that needs no server
 
 test: check ## what CI runs: the checks and every test, on real servers
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit tests/model tests/simulation
+	@$(BIN)/pytest -q tests/integration tests/e2e tests/chaos
 
 test-unit: $(INSTALLED) ## seconds; no socket
 	@$(BIN)/pytest -q tests/unit

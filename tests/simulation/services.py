@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_presence.consumers import apply as apply_to_inboxes
-from agent_presence.handlers import Commands, EndWatch, Leases, Sweeper
+from agent_presence.handlers import Commands, Sweeper
 from agent_presence.inboxes import Inboxes
+from agent_presence.leases import EndWatch, LeaseKeeper, Leases
 from agent_presence.polling import Polling
 from agent_presence.tail import Tail
 from agent_presence.testing import (
@@ -233,7 +234,8 @@ def build_presence(wiring: Wiring) -> None:
         clock=clock,
     )
     watch = EndWatch(MemorySessionEnds(tables, line), leases=leases, inboxes=inboxes)
-    wiring.background = [outbox.run, tail.run, follower.run, sweeper.run, watch.run]
+    keeper = LeaseKeeper(leases, inboxes)
+    wiring.background = [outbox.run, tail.run, follower.run, sweeper.run, watch.run, keeper.run]
 
 
 def build_reporting(wiring: Wiring) -> None:

@@ -1,12 +1,14 @@
 """What agents have before them, folded from the router's facts."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
 
-from agent_presence.handlers import Leases
 from agent_presence.inboxes import Inboxes
+from agent_presence.leases import Leases
 from agent_presence.polling import Polling
 from common.contracts import routing
 from common.contracts.codec import type_of
@@ -120,8 +122,9 @@ def test_versions_grow_with_the_log() -> None:
 class Never:
     """Leases that last for ever."""
 
-    def renew_after_s(self, agent_id: str) -> float:
-        return 60.0
+    @contextmanager
+    def held(self, agent_id: str, session_no: int, is_gone: Callable[[], bool]) -> Iterator[None]:
+        yield
 
     async def is_alive(self, agent_id: str, session_no: int) -> bool:
         return True

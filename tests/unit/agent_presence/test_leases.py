@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent_presence.domain import Profile
-from agent_presence.handlers import UNHEARD_S, EndWatch, Leases
 from agent_presence.inboxes import Inboxes
+from agent_presence.leases import UNHEARD_S, EndWatch, LeaseKeeper, Leases
 from agent_presence.polling import Polling
 from agent_presence.testing import MemoryDirectory, MemorySessionEnds, MemorySessions, PresenceTables
 from common.runtime import clock
@@ -48,6 +49,7 @@ class Replica:
         self.directory = MemoryDirectory(tables, GoodLine(), now)
         self.leases = Leases(self.sessions, lease_s=LEASE_S)
         self.inboxes = Inboxes()
+        self.keeper = LeaseKeeper(self.leases, self.inboxes)
         self.watch = EndWatch(MemorySessionEnds(tables, GoodLine()), leases=self.leases, inboxes=self.inboxes)
 
     async def sign_in(self, agent_id: str = "ann") -> int:
@@ -56,12 +58,12 @@ class Replica:
         self.leases.signed_in(done[0])
         return done[0].session_no
 
-    async def poll(self, number: int) -> bool:
+    async def poll(self, number: int, is_gone: Callable[[], bool] = lambda: False) -> bool:
         """A long poll of ann's; False when it is told that the session is over."""
         polling = Polling(inboxes=self.inboxes, leases=self.leases, stopping=asyncio.Event())
 
         known = polling.etag("ann", number)
-        return await polling.changed("ann", number, known=known, wait_s=1_000.0, is_gone=lambda: False)
+        return await polling.changed("ann", number, known=known, wait_s=1_000.0, is_gone=is_gone)
 
 
 def tables() -> PresenceTables:
@@ -249,3 +251,118 @@ async def test_many_leases_are_renewed_in_one_statement_and_none_is_refused(mach
     answers = await asyncio.gather(*(leases.is_alive(f"agent-{number}", 1) for number in range(5_000)))
 
     assert all(answers) and len(batches) <= 5_000 / 500 + 2
+
+
+class TestHeldPolls:
+    """A poll that is held is a sign of life; its lease is renewed without it."""
+
+    async def held(
+        self, here: Replica, number: int, is_gone: Callable[[], bool] = lambda: False
+    ) -> "asyncio.Task[bool]":
+        poll = asyncio.create_task(here.poll(number, is_gone))
+        await until(lambda: bool(here.inboxes._changed))
+        return poll
+
+    async def test_its_lease_is_renewed_and_it_sleeps_on(self, machine: Machine) -> None:
+        here = Replica(tables())
+        here.leases.listen(True)
+        poll = await self.held(here, await here.sign_in())
+        event = here.inboxes.changed("ann")
+
+        for _ in range(9):
+            machine.at_s += LEASE_S / 3
+            await here.leases.renew_held(here.inboxes.wake)
+            assert await here.sessions.expire() == []
+
+        assert not event.is_set() and not poll.done()
+        poll.cancel()
+
+    async def test_a_lease_that_is_not_due_is_left_alone(self, machine: Machine) -> None:
+        here = Replica(tables())
+        here.leases.listen(True)
+        poll = await self.held(here, await here.sign_in())
+        until_s = here.sessions._tables.sessions["ann"].lease_until_s
+        machine.at_s += LEASE_S / 3 * 0.6
+
+        await here.leases.renew_held(here.inboxes.wake)
+
+        assert here.sessions._tables.sessions["ann"].lease_until_s == until_s
+        poll.cancel()
+
+    async def test_thousands_are_renewed_in_few_statements(self, machine: Machine) -> None:
+        batches = []
+
+        class Counting(MemorySessions):
+            async def renew(self, given: Sequence[tuple[str, int]]) -> list[bool]:
+                batches.append(len(given))
+                return [True for _ in given]
+
+        leases = Leases(Counting(tables(), GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S), lease_s=LEASE_S)
+        with ExitStack() as stack:
+            for number in range(5_000):
+                stack.enter_context(leases.held(f"agent-{number}", 1, lambda: False))
+                stack.enter_context(leases.held(f"agent-{number}", 1, lambda: False))
+            await leases.renew_held(lambda _: None)
+            await leases.renew_held(lambda _: None)
+
+        assert batches == [500] * 10
+
+    @pytest.mark.parametrize(
+        "what", ["its caller has gone", "its session ended unheard", "the agent signed in anew unheard"]
+    )
+    async def test_it_is_told_when_it_waits_for_nothing(self, machine: Machine, what: str) -> None:
+        here = Replica(tables())
+        here.leases.listen(True)
+        gone = False
+        number = await here.sign_in()
+        poll = await self.held(here, number, lambda: gone)
+        if what == "its caller has gone":
+            gone = True
+        elif what == "its session ended unheard":
+            here.sessions._tables.sessions["ann"].ended = True
+        else:
+            again = await here.sign_in()
+            other = asyncio.create_task(here.poll(again))
+            await until(lambda: len(here.leases._held) == 2)
+        machine.at_s += LEASE_S / 3
+
+        await here.leases.renew_held(here.inboxes.wake)
+
+        async with asyncio.timeout(5):
+            assert await poll is (what == "its caller has gone")
+        if what == "the agent signed in anew unheard":
+            other.cancel()
+
+    async def test_while_the_database_is_away_it_goes_on_for_two_thirds_of_the_lease(self, machine: Machine) -> None:
+        here = Replica(tables())
+        here.sessions = Away(here.sessions._tables, GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
+        here.leases = Leases(here.sessions, lease_s=LEASE_S)
+        here.leases.listen(True)
+        poll = await self.held(here, await here.sign_in())
+        here.sessions.is_away = True
+
+        machine.at_s += LEASE_S / 3
+        with pytest.raises(Retryable):
+            await here.leases.renew_held(here.inboxes.wake)
+        assert not poll.done() and here.inboxes._changed
+        machine.at_s += LEASE_S / 3
+        with pytest.raises(Retryable):
+            await here.leases.renew_held(here.inboxes.wake)
+
+        async with asyncio.timeout(5):
+            with pytest.raises(Retryable):
+                await poll
+
+    async def test_the_keeper_goes_on_when_the_database_is_back(self) -> None:
+        here = Replica(tables())
+        here.sessions = Away(here.sessions._tables, GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
+        here.leases = Leases(here.sessions, lease_s=LEASE_S)
+        number = await here.sign_in()
+        here.leases._alive.clear()
+        here.sessions.is_away = True
+        keeper = asyncio.create_task(LeaseKeeper(here.leases, here.inboxes).run())
+        with here.leases.held("ann", number, lambda: False), capture_logs() as logs:
+            await until(lambda: "leases_not_renewed" in {line["event"] for line in logs})
+            here.sessions.is_away = False
+            await until(lambda: "ann" in here.leases._alive)
+        keeper.cancel()

@@ -24,8 +24,9 @@ from agent_presence.errors import (
     TOO_MANY_TRANSFERS,
     TOO_OFTEN,
 )
-from agent_presence.handlers import Commands, KnownSkills, Leases
+from agent_presence.handlers import Commands, KnownSkills
 from agent_presence.inboxes import Inboxes
+from agent_presence.leases import Leases
 from agent_presence.limits import POLL_AGAIN_S, AgentLimits
 from agent_presence.models import CommandIn, CommandOut, InboxOut, LinkIn, PresenceIn, SessionOut, SignIn, TransferIn
 from agent_presence.polling import Polling, known_tag

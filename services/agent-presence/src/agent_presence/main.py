@@ -11,8 +11,9 @@ from agent_presence.api import Desk, add_routes
 from agent_presence.config import SCHEMA, Settings
 from agent_presence.consumers import apply
 from agent_presence.errors import MISSING_HEADERS
-from agent_presence.handlers import Commands, EndWatch, KnownSkills, Leases, Sweeper
+from agent_presence.handlers import Commands, KnownSkills, Sweeper
 from agent_presence.inboxes import Inboxes
+from agent_presence.leases import EndWatch, LeaseKeeper, Leases
 from agent_presence.limits import AgentLimits
 from agent_presence.polling import Polling
 from agent_presence.tail import Tail
@@ -150,6 +151,7 @@ async def _main(settings: Settings) -> None:
                 follower.run,
                 sweeper.run,
                 watch.run,
+                LeaseKeeper(leases, inboxes).run,
                 wake_on_stop,
                 lambda: app.state.refused_credentials.run(into_audit(pool)),
             ],

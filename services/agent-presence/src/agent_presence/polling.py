@@ -4,8 +4,8 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from agent_presence.handlers import Leases
 from agent_presence.inboxes import Inboxes
+from agent_presence.leases import Leases
 from common.runtime.clock import monotonic_s
 
 VERSION = re.compile(r'^(?:W/)?"(\d{1,10})-((?:\d{1,4}\.\d{1,18}_?)*)-[a-z]+"$')
@@ -49,20 +49,20 @@ class Polling:
         """
         deadline = monotonic_s() + wait_s
         elsewhere = _version(known, number)
-        while known == self.etag(agent_id, number) or self._inboxes.is_behind(elsewhere):
-            left_s = min(deadline - monotonic_s(), self._leases.renew_after_s(agent_id))
-            if left_s <= 0 or self._stopping.is_set() or gives_way():
-                break
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._inboxes.changed(agent_id).wait()
-            except TimeoutError:  # time for a sign of life
+        with self._leases.held(agent_id, number, is_gone):
+            while known == self.etag(agent_id, number) or self._inboxes.is_behind(elsewhere):
+                left_s = deadline - monotonic_s()
+                if left_s <= 0 or self._stopping.is_set() or gives_way():
+                    break
+                try:
+                    async with asyncio.timeout(left_s):
+                        await self._inboxes.changed(agent_id).wait()
+                except TimeoutError:
+                    continue
                 if is_gone():
                     return True
                 if not await self._leases.is_alive(agent_id, number):
                     return False
-            if self._leases.is_over(agent_id, number):
-                return False
         return not self._leases.is_over(agent_id, number)
 
 
