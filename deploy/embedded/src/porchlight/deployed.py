@@ -88,7 +88,7 @@ async def make_topics(home: Home, *, replication: int) -> list[str]:
     deadline = time.monotonic() + float(os.environ.get("PORCHLIGHT_WAIT_S", WAIT_S))
     while True:
         try:
-            if not running.kafka_ca_file and running.kafka_username:
+            if running.is_own_kafka:
                 return await make_users_and_topics(
                     home, bootstrap=running.kafka_bootstrap, prefix=running.topic_prefix, replication=replication
                 )

@@ -42,6 +42,11 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     kafka_mechanism: Mechanism = "PLAIN"
 
     @property
+    def is_own_kafka(self) -> bool:
+        """Whether Kafka is ours, with users that we make; somebody else's has a certificate, or asks nobody who they are."""
+        return not self.kafka_ca_file and bool(self.kafka_username)
+
+    @property
     def kafka_security(self) -> Security:
         """How to reach a Kafka that is not open."""
         return Security(

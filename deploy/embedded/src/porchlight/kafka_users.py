@@ -14,13 +14,21 @@ def kafka_password(home: Home, user: str) -> str:
     return home.secret(f"{user}-kafka-password")
 
 
-async def make_users_and_topics(home: Home, *, bootstrap: str, prefix: str, replication: int = 1) -> list[str]:
-    """Users, rights and topics as the catalogue has them; returns the topics that were missing.
+async def make_users(home: Home, *, bootstrap: str, prefix: str) -> Security:
+    """Users and rights as the catalogue has them; returns how the administrator came who made them. Raises `Retryable`.
 
-    The administrator comes by PLAIN, which the brokers know from their own settings: in a new Kafka there is nobody else. Raises
-    `Retryable` when Kafka is away, `ValueError` when a topic has another number of partitions.
+    They come by PLAIN, which the brokers know from their own settings: in a new Kafka there is nobody else.
     """
     passwords = {user: kafka_password(home, user) for user in (ADMIN, *SERVICES)}
     security = Security(username=ADMIN, password=passwords[ADMIN], mechanism="PLAIN", trusted_line=True)
     await put_users(bootstrap, passwords, prefix=prefix, security=security)
+    return security
+
+
+async def make_users_and_topics(home: Home, *, bootstrap: str, prefix: str, replication: int = 1) -> list[str]:
+    """Users, rights and topics as the catalogue has them; returns the topics that were missing.
+
+    Raises `Retryable` when Kafka is away, `ValueError` when a topic has another number of partitions.
+    """
+    security = await make_users(home, bootstrap=bootstrap, prefix=prefix)
     return await create_topics(bootstrap, prefix=prefix, replication=replication, security=security)

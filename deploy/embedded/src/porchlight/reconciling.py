@@ -16,9 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from common.contracts.config import SkillDefined
 from common.contracts.topics import CATALOGUE, CONFIG
 from common.runtime.failures import Retryable
-from common.runtime.kafka import create_topics
+from common.runtime.kafka import Security, create_topics
 from common.runtime.outbox import OutboxRow, insert, outbox_row
 from porchlight.home import SERVICES, Home, Running, Trouble
+from porchlight.kafka_users import make_users
 from router.adapters.ledger import QUEUE_COLUMNS, queue_defined
 
 WAIT_S = 60.0
@@ -35,7 +36,7 @@ async def reconcile(home: Home, *, replication: int) -> list[str]:
     """
     running = home.running()
     await _refuse_at_work(running.dsns["admin"])
-    await _new_topics(running, replication=replication)
+    await _new_topics(running, security=await _administrator(home, running), replication=replication)
     done = [f"topics of the catalogue are new and empty ({replication} copies)"]
     for service in SERVICES:
         connection = await asyncpg.connect(running.owner_dsns[service], timeout=5)
@@ -67,9 +68,21 @@ async def _refuse_at_work(admin_dsn: str) -> None:
         raise Trouble(f"somebody works on the databases {listed}: stop the services first (docker compose stop …)")
 
 
-async def _new_topics(running: Running, *, replication: int) -> None:
+async def _administrator(home: Home, running: Running) -> Security:
+    """Who may delete and make topics. A Kafka of our own that came back empty knows no users: they are made first."""
+    if not running.is_own_kafka:
+        return running.kafka_security
+    try:
+        return await make_users(home, bootstrap=running.kafka_bootstrap, prefix=running.topic_prefix)
+    except Retryable as why:
+        raise Trouble(f"Kafka at {running.kafka_bootstrap} does not answer: {why}") from why
+
+
+async def _new_topics(running: Running, *, security: Security, replication: int) -> None:
     names = [running.topic_prefix + topic.name for topic in CATALOGUE]
-    admin = AIOKafkaAdminClient(**running.kafka, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=running.kafka_bootstrap, request_timeout_ms=10_000, **security.options()
+    )
     await admin.start()
     try:
         there = sorted(set(names) & set(await admin.list_topics()))
@@ -77,10 +90,10 @@ async def _new_topics(running: Running, *, replication: int) -> None:
             await admin.delete_topics(there)
     finally:
         await admin.close()
-    await _create_until_there(running, names, replication=replication)
+    await _create_until_there(running, names, security=security, replication=replication)
 
 
-async def _create_until_there(running: Running, names: Sequence[str], *, replication: int) -> None:
+async def _create_until_there(running: Running, names: Sequence[str], *, security: Security, replication: int) -> None:
     """Deleting takes a moment, and a topic that is being deleted cannot be made."""
     deadline = time.monotonic() + WAIT_S
     made: set[str] = set()
@@ -91,7 +104,7 @@ async def _create_until_there(running: Running, names: Sequence[str], *, replica
                     running.kafka_bootstrap,
                     prefix=running.topic_prefix,
                     replication=replication,
-                    security=running.kafka_security,
+                    security=security,
                 )
             )
         except Retryable as why:
