@@ -23,7 +23,7 @@ fi
     docker compose $files run --rm -T topics
     docker compose $files run --rm -T tools deployed reconcile --replication "$PORCHLIGHT_RECONCILE"
   fi
-  docker compose $files up -d --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}"
+  docker compose $files up -d --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-180}"
 }
 echo "status page and APIs  http://${PORCHLIGHT_BIND:-127.0.0.1}:${PORCHLIGHT_PORT:-8080}/"
 echo "an administrator's token  docker compose -f deploy/compose.yaml run --rm tools token admin you"

@@ -18,7 +18,7 @@ for file in "$@"; do files="$files -f $file"; done
     sh init.sh "$@" # secrets that this release has and the one before had not
     if ! docker compose $files exec -T kafka bash -c 'exec 3<>/dev/tcp/127.0.0.1/9094' 2>/dev/null; then
       echo "upgrade: Kafka has users from this release on. It starts anew now; until 'make up' it is open to the older release too"
-      docker compose $files -f compose.open-kafka.yaml up -d --no-deps --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}" kafka
+      docker compose $files -f compose.open-kafka.yaml up -d --no-deps --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-180}" kafka
     fi
     # the older code goes on with the newer schema: see works_with in the migrations
     docker compose $files run --rm --no-deps -T migrate
@@ -29,7 +29,7 @@ for file in "$@"; do files="$files -f $file"; done
     count=$(echo "$old" | wc -w)
     [ "$count" -gt 0 ] || { echo "upgrade: $service does not run; 'make up' first" >&2 && exit 1; }
     if ! docker compose $files up -d --no-deps --no-recreate --scale "$service=$((count * 2))" \
-      --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-120}" "$service"; then
+      --wait --wait-timeout "${PORCHLIGHT_WAIT_S:-180}" "$service"; then
       for new in $(docker compose $files ps -aq "$service"); do
         case $old in *$new*) ;; *) docker logs --tail 20 "$new" >&2; docker rm -f "$new" >/dev/null ;; esac
       done
