@@ -3,7 +3,7 @@
 .PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-compose test-compiled bench bench-takeover bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
+PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting tools/simulator tools/checker tools/docgen tools/cli
 INSTALLED := .venv/.installed
 DEMO ?= 1
 
@@ -58,7 +58,7 @@ lint: $(INSTALLED) ## format and lint checks, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
 types: $(INSTALLED) ## strict types
-	@$(BIN)/mypy && $(BIN)/mypy tests/simulation/*.py
+	@$(BIN)/mypy && $(BIN)/mypy tests/simulation/*.py tests/support/servers.py tests/support/containers.py
 
 imports: $(INSTALLED) ## the direction of dependencies
 	@$(BIN)/lint-imports

@@ -17,7 +17,7 @@ from common.runtime.kafka import create_topics
 from common.testing.eventually import eventually
 from intake.domain import Receipt, Refused, Wishes
 from intake.handlers import Accepting, Given
-from porchlight.databases import create_databases, drop_databases, migrate_all
+from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
 from router import shard as shard_module
 from router.batch import Decided, make_batch
 from router.core import commands as core_commands

@@ -12,7 +12,8 @@ from alembic.config import Config
 
 from common.contracts.policies import Capacity, Condition, Overflow
 from common.runtime.clock import new_id
-from porchlight.databases import create_databases, drop_databases, migrate_all, migrations_folder
+from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
+from porchlight.jobs.migrations import migrations_folder
 from router.adapters.ledger import take
 from router.core import inputs, step
 from router.ports import Assigned, Batch, Diverged

@@ -6,11 +6,11 @@ from statistics import mean
 
 import pytest
 
-from porchlight import demo_day
-from porchlight.calllog import COLUMNS, clock, read_day, seats, seconds
-from porchlight.home import Trouble
-from porchlight.names import id_of
-from porchlight.replaying import DEMO_FILE
+from porchlight.files.names import id_of
+from porchlight.installation import Trouble
+from porchlight.replay import demo_day
+from porchlight.replay.call_log import COLUMNS, clock, read_day, seats, seconds
+from porchlight.replay.command import DEMO_FILE
 
 HEADER = "\t".join(COLUMNS)
 ROW = "AA0101 1 C1 2 PS 260105 7:00:00 7:00:05 5 7:00:05 7:00:25 20 AGENT 7:00:25 7:01:25 60 H01".replace(" ", "\t")

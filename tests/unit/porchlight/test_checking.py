@@ -2,8 +2,8 @@
 
 import pytest
 
-from porchlight.checking import check
-from porchlight.history import History, Line, Published
+from porchlight_checker.check import check
+from porchlight_checker.history import History, Line, Published
 
 COMMITTED_MS = 1_795_608_000_000
 

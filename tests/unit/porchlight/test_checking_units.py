@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from porchlight.checking import check
-from porchlight.history import History, Line, Published, note_picture, note_policy
+from porchlight_checker.check import check
+from porchlight_checker.history import History, Line, Published, note_picture, note_policy
 
 BASE_MS = 1_795_608_000_000
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from porchlight.home import SERVICES
+from porchlight.installation import SERVICES
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -45,9 +45,9 @@ def test_a_release_has_one_number_everywhere() -> None:
             "deploy/Dockerfile": r"ARG VERSION=(\S+)",
             **{
                 str(path.relative_to(root)): r'(?m)^version = "(.*)"'
-                for path in (*root.glob("libs/*/pyproject.toml"), *root.glob("services/*/pyproject.toml"))
+                for folder in ("libs", "services", "tools")
+                for path in root.glob(f"{folder}/*/pyproject.toml")
             },
-            "deploy/embedded/pyproject.toml": r'(?m)^version = "(.*)"',
         }.items()
     }
     numbers = {number for one in found.values() for number in one}

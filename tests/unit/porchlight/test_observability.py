@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from porchlight.generated_docs import catalogue
+from porchlight_docgen.pages import catalogue
 from tests.support.observability import FOLDER, dashboards, metric_names, panels, rules
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from common.contracts.topics import CATALOGUE, SHARDS
-from porchlight import api_reference, event_reference
+from porchlight_docgen import api_reference, event_reference
 
 GOLDEN = Path(__file__).parents[1] / "common" / "golden"
 EVENTS = event_reference.description()

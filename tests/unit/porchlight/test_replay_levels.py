@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from porchlight.replay import Tally, differences, levels
+from porchlight.replay.player import Tally, differences, levels
 
 
 def seen(*waits: tuple[float, float, float, float], gave_up: int = 0) -> Tally:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from porchlight.home import Trouble
-from porchlight.setup_files import SetUp, read, vet_all, whole
+from porchlight.clients.setup_files import SetUp, read, vet_all, whole
+from porchlight.installation import Trouble
 
 
 def written(tmp_path: Path, name: str, text: str | bytes) -> Path:

@@ -5,11 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from porchlight import demo_day
-from porchlight.calllog import COLUMNS, seats
-from porchlight.replaying import DEMO_FILE
-from porchlight.simulation.bank import bank_day, recorded
-from porchlight.simulation.running import play
+from porchlight.replay import demo_day
+from porchlight.replay.call_log import COLUMNS, seats
+from porchlight.replay.command import DEMO_FILE
+from porchlight.simulate.recorded_day import bank_day, recorded
+from porchlight_simulator.replications import play
 
 HEADER = "\t".join(COLUMNS)
 ROW = (

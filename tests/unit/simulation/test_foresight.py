@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import pytest
 
 from common.contracts.policies import Offers, QueuePolicy
-from porchlight import demo_day
-from porchlight.replaying import DEMO_FILE
-from porchlight.simulation.bank import bank_day
-from porchlight.simulation.foresight import Judged, foresight
-from porchlight.simulation.scenario import AgentSpec, Draw, Outage, QueueSpec, Scenario, Shift, Stream
+from porchlight.replay import demo_day
+from porchlight.replay.command import DEMO_FILE
+from porchlight.simulate.recorded_day import bank_day
+from porchlight_simulator.foresight import Judged, foresight
+from porchlight_simulator.scenario import AgentSpec, Draw, Outage, QueueSpec, Scenario, Shift, Stream
 
 AT_ONCE = QueuePolicy(offers=Offers(auto_accept=True))
 TALK = Draw(lognormal=(180.0, 0.93))

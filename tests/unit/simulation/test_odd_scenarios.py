@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from porchlight.home import Trouble
-from porchlight.simulation.commands import compare, simulate_scenario
-from porchlight.simulation.figures import controlled, figure, rare
-from porchlight.simulation.reading import read_scenario
+from porchlight.installation import Trouble
+from porchlight.simulate.command import compare, simulate_scenario
+from porchlight.simulate.scenario_files import read_scenario
+from porchlight_simulator.statistics import controlled, figure, rare
 
 ROOT = Path(__file__).parents[3]
 SCENE = """\

@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from common.contracts.policies import Condition, Offers, Overflow, QueuePolicy
-from porchlight.home import Trouble
-from porchlight.simulation.commands import compare
-from porchlight.simulation.draws import arrival_times, draws, generator
-from porchlight.simulation.figures import figure, rows, student
-from porchlight.simulation.reading import read_scenario
-from porchlight.simulation.running import play, play_all
-from porchlight.simulation.scenario import AgentSpec, Draw, Outage, QueueSpec, Retry, Scenario, Shift, Stream
-from porchlight.simulation.world import World
+from porchlight.installation import Trouble
+from porchlight.simulate.command import compare
+from porchlight.simulate.scenario_files import read_scenario
+from porchlight_simulator.distributions import arrival_times, draws, generator
+from porchlight_simulator.replications import play, play_all
+from porchlight_simulator.scenario import AgentSpec, Draw, Outage, QueueSpec, Retry, Scenario, Shift, Stream
+from porchlight_simulator.statistics import figure, rows, student
+from porchlight_simulator.world import World
 
 ROOT = Path(__file__).parents[3]
 EVENING = ROOT / "docs" / "examples" / "evening.yaml"
@@ -87,8 +87,8 @@ def test_the_same_seed_gives_the_same_figures_under_any_hash_seed_and_number_of_
     program = (
         "import hashlib, sys\n"
         "from pathlib import Path\n"
-        "from porchlight.simulation.reading import read_scenario\n"
-        "from porchlight.simulation.running import play\n"
+        "from porchlight.simulate.scenario_files import read_scenario\n"
+        "from porchlight_simulator.replications import play\n"
         "print(hashlib.sha256(repr(play((read_scenario(Path(sys.argv[1])), 3))).encode()).hexdigest())\n"
     )
     told = {
