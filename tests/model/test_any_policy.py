@@ -21,7 +21,7 @@ from router.core.queues import relink_groups
 from router.core.restore import restore
 from router.core.state import set_timer
 from router.core.values import Agent, Contact, Queue
-from router.vetting import Known, vet
+from router.policies.validation import Known, vet
 from tests.support.builders import arrived, asked, queue, seen
 
 PARTS: list[dict[str, Any]] = [

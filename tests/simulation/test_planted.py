@@ -19,8 +19,8 @@ from intake.domain import NewContact, Receipt, Refused
 from intake.testing import MemoryContacts, MemoryRepeats
 from router.core import inputs, outputs
 from router.core.waiting import wake_at
-from router.ports import Batch, LogLine, Reign
-from router.shard import Heard, Shard
+from router.sharding.ports import Batch, LogLine, Reign
+from router.sharding.worker import Heard, Shard
 from router.testing import MemoryLedger, commit_batch
 from tests.simulation.run import simulate
 from tests.simulation.services import Parts

@@ -15,10 +15,11 @@ from common.testing.faults import GoodLine
 from router.adapters.leases import PostgresLeases
 from router.adapters.ledger import take as take_postgres
 from router.adapters.queues import PostgresQueues
-from router.batch import make_batch
 from router.core import State, inputs, step
 from router.core.values import Queue
-from router.ports import Assigned, Batch, Diverged, Fenced, Leases, Ledger, Queues, Reign
+from router.policies.ports import Queues
+from router.sharding.batch import make_batch
+from router.sharding.ports import Assigned, Batch, Diverged, Fenced, Leases, Ledger, Reign
 from router.testing import MemoryLeases, MemoryQueues, RouterTables
 from router.testing import take as take_memory
 from router.translate import queue_from

@@ -18,11 +18,11 @@ from common.testing.eventually import eventually
 from intake.domain import Receipt, Refused, Wishes
 from intake.handlers import Accepting, Given
 from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
-from router import shard as shard_module
-from router.batch import Decided, make_batch
 from router.core import commands as core_commands
 from router.core import outputs, step
-from router.shard import Shard
+from router.sharding import worker as shard_module
+from router.sharding.batch import Decided, make_batch
+from router.sharding.worker import Shard
 from tests.integration.conftest import Place
 from tests.support.world import SHARD, World, new_contact, opened
 

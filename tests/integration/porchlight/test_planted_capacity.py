@@ -16,13 +16,13 @@ from common.testing.eventually import eventually
 from intake.adapters import projections
 from intake.domain import NewContact, Receipt, Refused
 from intake.handlers import Accepting
-from router.batch import Decided
 from router.core import contacts as core_contacts
 from router.core import engine as core_engine
 from router.core import room as core_room
 from router.core.room import Demand
 from router.core.values import Agent
-from router.shard import Shard
+from router.sharding.batch import Decided
+from router.sharding.worker import Shard
 from tests.integration.conftest import Place
 from tests.integration.porchlight.test_planted_bugs import fresh_world, invariants
 from tests.support.world import World

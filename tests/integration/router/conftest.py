@@ -7,9 +7,9 @@ import pytest
 
 from common.contracts.topics import shard_of
 from router.adapters.ledger import PostgresLedger, take
-from router.batch import make_batch
 from router.core import State, inputs, step
-from router.ports import Batch, Reign
+from router.sharding.batch import make_batch
+from router.sharding.ports import Batch, Reign
 from tests.integration.conftest import Place
 from tests.support.builders import queue
 

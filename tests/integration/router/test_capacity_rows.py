@@ -16,7 +16,7 @@ from porchlight.jobs.databases import create_databases, drop_databases, migrate_
 from porchlight.jobs.migrations import migrations_folder
 from router.adapters.ledger import take
 from router.core import inputs, step
-from router.ports import Assigned, Batch, Diverged
+from router.sharding.ports import Assigned, Batch, Diverged
 from tests.integration.conftest import Place
 from tests.integration.router.conftest import SHARD, Table
 from tests.support.builders import arrived, asked, queue, seen

@@ -10,7 +10,7 @@ from router.adapters.leases import PostgresLeases
 from router.adapters.ledger import take
 from router.core import inputs, step
 from router.core.invariants import check
-from router.ports import Assigned, Batch, Diverged, Fenced
+from router.sharding.ports import Assigned, Batch, Diverged, Fenced
 from tests.integration.conftest import Place
 from tests.integration.router.conftest import SHARD, Table
 from tests.support.builders import arrived, asked, queue, seen

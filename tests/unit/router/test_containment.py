@@ -18,13 +18,14 @@ from common.runtime.failures import Retryable
 from common.testing.bus import MemoryBus
 from common.testing.database import MemoryServer
 from common.testing.faults import GoodLine
-from router import metrics, shard
-from router.containment import SET_ASIDE_MAX, TRIES_MAX, Blame, Care
+from router import metrics
 from router.core import State, engine, inputs
-from router.ownership import Watch
-from router.ports import Diverged, LogLine
-from router.reigns import SHORT_MAX, Reigns
-from router.shard import Shard
+from router.sharding import worker
+from router.sharding.assignment import Watch
+from router.sharding.containment import SET_ASIDE_MAX, TRIES_MAX, Blame, Care
+from router.sharding.owner import SHORT_MAX, Reigns
+from router.sharding.ports import Diverged, LogLine
+from router.sharding.worker import Shard
 from router.testing import MemoryLeases, MemoryLedger, RouterTables, take
 from tests.support.turns import turn
 
@@ -37,8 +38,8 @@ class World:
     """One router with one pool."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("router.reigns.AFTER_FAILURE_S", 0.01)
-        monkeypatch.setattr("router.reigns.PAUSE_MAX_S", 0.05)
+        monkeypatch.setattr("router.sharding.owner.AFTER_FAILURE_S", 0.01)
+        monkeypatch.setattr("router.sharding.owner.PAUSE_MAX_S", 0.05)
         self.patch = monkeypatch
         self.bus, self.clock, self.line = MemoryBus(), SystemClock(), GoodLine()
         self.tables = RouterTables(MemoryServer(monotonic_s))
@@ -264,13 +265,13 @@ async def test_a_shard_that_cannot_be_rebuilt_waits_longer_and_longer_and_is_sai
     async with world.reigning():
         await world.until(lambda: world.reigns.trouble != "")
         assert len(world.shards) == SHORT_MAX and str(SHARD) in world.reigns.trouble
-        monkeypatch.setattr("router.reigns.SHORT_S", 0.05)
+        monkeypatch.setattr("router.sharding.owner.SHORT_S", 0.05)
         monkeypatch.setattr(MemoryLedger, "rebuild", rebuild)
         await world.until(lambda: world.reigns.trouble == "")
 
 
 def test_pauses_between_failures_grow_and_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.reigns.monotonic_s", lambda: 100.0)
+    monkeypatch.setattr("router.sharding.owner.monotonic_s", lambda: 100.0)
     reigns = Reigns(
         leases=None,  # type: ignore[arg-type]
         take=None,  # type: ignore[arg-type]
@@ -294,7 +295,7 @@ def test_pauses_between_failures_grow_and_have_a_bound(monkeypatch: pytest.Monke
 async def test_the_log_that_is_not_published_yet_is_loaded_bit_by_bit_while_the_shard_decides(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "LOADED_TOGETHER", 10)
+    monkeypatch.setattr(worker, "LOADED_TOGETHER", 10)
     lines = 95
     world.tables.log[SHARD] = [
         LogLine(seq=n, epoch=0, type="contact.queued", at_ms=1, key=f"old{n}", body="{}") for n in range(1, lines + 1)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from router.core import State, inputs, step
-from router.elsewhere import LOOK_EVERY_MS, Elsewhere
-from router.ports import Ledger
+from router.sharding.elsewhere import LOOK_EVERY_MS, Elsewhere
+from router.sharding.ports import Ledger
 from tests.support.builders import arrived, seen
 
 

@@ -9,7 +9,7 @@ from router.core import inputs, outputs
 from router.core.explain import LOOKED_AT_MAX, explain
 from router.core.state import State
 from router.core.values import Contact
-from router.forecasts import Forecasts
+from router.sharding.wait_estimates import Forecasts
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 

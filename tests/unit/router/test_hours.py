@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contracts.policies import Hours, Opening, Override
-from router.hours import DAYS, faults_of, is_open
+from router.policies.opening_hours import DAYS, faults_of, is_open
 
 WEEKDAYS = Opening(days=("mon", "tue", "wed", "thu", "fri"), start="08:00", end="18:00")
 CHICAGO = Hours(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from common.testing.clock import ManualClock
-from router.gauges import StateFigures
+from router.inspection.collectors import StateFigures
 from tests.support.builders import arrived, asked, seen
 from tests.support.table import Table
 

@@ -1,6 +1,6 @@
 """Who takes, breaks open and gives back which shards."""
 
-from router.ownership import Lease, Plan, Watch
+from router.sharding.assignment import Lease, Plan, Watch
 
 SHARDS = 12
 

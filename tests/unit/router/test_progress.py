@@ -1,6 +1,6 @@
 """Which of our own reigns stand still, and since when."""
 
-from router.progress import PAUSE_S, STALLED_S, Progress
+from router.sharding.stall_detector import PAUSE_S, STALLED_S, Progress
 
 
 def test_a_reign_stands_still_since_its_last_turn() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from common.runtime.failures import InvariantBroken, Retryable
 from router import metrics
-from router.ownership import Lease, Plan
-from router.ports import Reign
-from router.reigns import Reigns
+from router.sharding.assignment import Lease, Plan
+from router.sharding.owner import Reigns
+from router.sharding.ports import Reign
 
 SHARD = 7
 
@@ -115,7 +115,7 @@ class Own(Surplus):
 def hasty_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second goes by whenever the clock is asked."""
     seconds = count(1)
-    monkeypatch.setattr("router.reigns.monotonic_s", lambda: float(next(seconds)))
+    monkeypatch.setattr("router.sharding.owner.monotonic_s", lambda: float(next(seconds)))
 
 
 class World:

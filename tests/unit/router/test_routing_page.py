@@ -10,7 +10,7 @@ import pytest
 from common.contracts.policies import Need, QueuePolicy
 from router.core import State, inputs, outputs, step
 from router.core.values import Queue
-from router.vetting import Known, vet
+from router.policies.validation import Known, vet
 
 PAGE = Path(__file__).parents[3] / "docs" / "routing.md"
 EXAMPLE = re.compile(r"```json\n(.*?)```\s+```story\n(.*?)```", re.S)

@@ -9,8 +9,8 @@ import pytest
 from common.contracts.policies import Choice, Home
 from router import metrics
 from router.core import inputs, outputs
-from router.forecasts import Forecasts
-from router.scoring import Asking, Question, ask_scorer, load, question
+from router.sharding.scorers import Asking, Question, ask_scorer, load, question
+from router.sharding.wait_estimates import Forecasts
 from tests.support.builders import arrived, queue, seen
 from tests.support.table import Table
 
@@ -149,7 +149,7 @@ async def test_questions_run_beside_each_other_and_their_answers_are_fetched_whe
 
 
 async def test_of_too_many_questions_the_last_ones_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.scoring.ASKED_MAX", 1)
+    monkeypatch.setattr("router.sharding.scorers.ASKED_MAX", 1)
     table, asking = table_of("best"), Asking({"best": best})
     table.tell(arrived("c2"))
     before = metrics.scorer_late._value.get()

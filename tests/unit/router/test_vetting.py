@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from common.contracts.policies import Need, QueuePolicy
-from router.vetting import Known, vet
+from router.policies.validation import Known, vet
 
 OTHERS = {
     "other": QueuePolicy(),

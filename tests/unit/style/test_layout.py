@@ -24,7 +24,9 @@ def test_a_service_is_named_the_same_everywhere(service: str) -> None:
 def test_a_service_has_the_files_that_all_have(service: str) -> None:
     folder = ROOT / "services" / service
 
-    there = {path.name for path in (folder / "src" / service.replace("-", "_")).iterdir()}
+    there = {
+        path.name for path in (folder / "src" / service.replace("-", "_")).rglob("*")
+    }  # the router's api.py lie in its wings
 
     assert there >= EVERYWHERE
     assert (folder / "README.md").exists() and (folder / "migrations" / "env.py").exists()

@@ -10,8 +10,8 @@ import agent_presence.api
 import intake.admin_api
 import intake.api
 import reporting.api
-import router.api
-import router.view_api
+import router.inspection.api
+import router.policies.api
 from agent_presence.inboxes import Inboxes
 from agent_presence.limits import AgentLimits
 from common.runtime.http import make_app
@@ -34,11 +34,11 @@ def descriptions() -> dict[str, Schema]:
         accepting=NOBODY, contacts=NOBODY, keys=NOBODY, rate=NOBODY, verifier=NOBODY, relay=NOBODY, clock=NOBODY,
     )  # fmt: skip
     intake.admin_api.add_admin_routes(intake_app, keys=NOBODY, verifier=NOBODY, clock=NOBODY)
-    router.api.add_routes(
+    router.policies.api.add_routes(
         router_app := _app("Porchlight router"),
         queues=NOBODY, hand_over=NOBODY, verifier=NOBODY, clock=NOBODY, scorers=frozenset(),
     )  # fmt: skip
-    router.view_api.add_view_routes(router_app, views=NOBODY, verifier=NOBODY, clock=NOBODY)
+    router.inspection.api.add_view_routes(router_app, views=NOBODY, verifier=NOBODY, clock=NOBODY)
     presence_app = _app("Porchlight agent presence")
     limits = AgentLimits(Inboxes(), polls_max=1, sign_ins_per_min=1, changes_per_s=1)
     parts = {**dict.fromkeys(agent_presence.api.Desk.__dataclass_fields__, NOBODY), "limits": limits}

@@ -18,7 +18,7 @@ import intake.metrics
 import reporting.errors
 import reporting.metrics
 import router.errors
-import router.gauges
+import router.inspection.collectors
 import router.metrics
 from common.contracts.topics import CATALOGUE, SHARDS
 from common.runtime.clock import SystemClock
@@ -65,7 +65,7 @@ class Described(typing.NamedTuple):
 
 def catalogue() -> dict[str, list[Described]]:
     """Every metric by the service that has it; `every service` for those of the shared runtime."""
-    state = router.gauges.StateFigures({}, SystemClock()).describe()
+    state = router.inspection.collectors.StateFigures({}, SystemClock()).describe()
     return {
         "every service": _described(common.runtime.metrics),
         "intake": _described(intake.metrics),

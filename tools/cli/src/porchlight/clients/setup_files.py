@@ -13,9 +13,9 @@ from common.contracts.agents import AGENT_ID, AGENT_ID_CHARS_MAX
 from common.contracts.policies import QueuePolicy
 from porchlight.files.structured import read_file
 from porchlight.installation import Trouble
-from router.api import QueueIn
 from router.core.needs import skills_need
-from router.vetting import Known, vet
+from router.policies.api import QueueIn
+from router.policies.validation import Known, vet
 
 TABLES = {"skills", "queues", "agents"}
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")

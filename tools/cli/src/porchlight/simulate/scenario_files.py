@@ -12,7 +12,7 @@ from porchlight.installation import Trouble
 from porchlight_simulator.scenario import RANDOM, Draw, QueueSpec, Scenario, Stream
 from router.core.needs import skills_need
 from router.core.values import CHANNEL_UNITS
-from router.vetting import Known, vet
+from router.policies.validation import Known, vet
 
 CONTACTS_MAX = 10_000_000
 """Contacts of a stream in a replication: more would be played for hours."""

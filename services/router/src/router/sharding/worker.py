@@ -21,16 +21,17 @@ from common.runtime.failures import Retryable
 from common.runtime.following import note_read
 from common.runtime.metrics import parked
 from common.runtime.tracing import applying
-from router import hours, metrics
-from router.batch import Decided, make_batch
-from router.containment import TRIES_MAX, Blame, Care, described
+from router import metrics
 from router.core import State, inputs, step
 from router.core.state import next_due_ms
 from router.core.values import Contact, Queue
-from router.elsewhere import Elsewhere
-from router.forecasts import Forecasts, Told
-from router.ports import Fenced, Ledger, LogLine, Reign
-from router.scoring import Asking, Scorer
+from router.policies import opening_hours
+from router.sharding.batch import Decided, make_batch
+from router.sharding.containment import TRIES_MAX, Blame, Care, described
+from router.sharding.elsewhere import Elsewhere
+from router.sharding.ports import Fenced, Ledger, LogLine, Reign
+from router.sharding.scorers import Asking, Scorer
+from router.sharding.wait_estimates import Forecasts, Told
 from router.translate import input_from
 
 log = structlog.get_logger()
@@ -236,7 +237,7 @@ class Shard:
         return found
 
     def _hours_of(self, queue: Queue, now_ms: int) -> list[inputs.Input]:
-        is_open = queue.policy.hours is None or hours.is_open(queue.policy.hours, now_ms)
+        is_open = queue.policy.hours is None or opening_hours.is_open(queue.policy.hours, now_ms)
         if self._open.get(queue.queue_id, True) == is_open:
             return []
         self._open[queue.queue_id] = is_open

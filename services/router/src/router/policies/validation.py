@@ -7,7 +7,7 @@ from common.contracts.needs import is_impossible, need_faults, size_faults
 from common.contracts.policies import OVERFLOW_RULES_MAX, PARALLEL_MAX, STEPS_MAX, Condition, Need, QueuePolicy
 from router.core.needs import both
 from router.core.values import CHANNEL_UNITS
-from router.hours import faults_of
+from router.policies.opening_hours import faults_of
 
 PRIORITY_MAX = 1_000
 DAY_MS = 86_400_000

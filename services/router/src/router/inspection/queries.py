@@ -12,7 +12,7 @@ from common.runtime.clock import Clock
 from common.runtime.database import Pool, borrowed
 from common.runtime.failures import Retryable
 from router.core.explain import explain
-from router.shard import Shard
+from router.sharding.worker import Shard
 
 log = structlog.get_logger()
 

@@ -19,8 +19,8 @@ from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
 from router.core.needs import skills_need
 from router.errors import POLICY_CANNOT_WORK, POOL_IS_FIXED
-from router.ports import Judge, Queues
-from router.vetting import Fault, Known, vet
+from router.policies.ports import Judge, Queues
+from router.policies.validation import Fault, Known, vet
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 NamePath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]

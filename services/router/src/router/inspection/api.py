@@ -10,7 +10,7 @@ from common.runtime.clock import Clock
 from common.runtime.http import require_role
 from common.runtime.on_its_way import OnItsWay, is_young
 from common.runtime.problems import INVALID_REQUEST, NOT_FOUND, answer, documented
-from router.views import Views
+from router.inspection.queries import Views
 
 ContactId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 

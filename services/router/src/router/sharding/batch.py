@@ -9,7 +9,7 @@ from router.core import outputs
 from router.core.outputs import RELEASES, Output
 from router.core.state import State
 from router.core.values import ENDED, Contact
-from router.ports import Assigned, Batch, Capacity, ContactRow, LogLine, Reign
+from router.sharding.ports import Assigned, Batch, Capacity, ContactRow, LogLine, Reign
 from router.translate import body_of, fact_from, key_of
 
 Decided = list[tuple[Output, int]]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.contracts.config import SkillDefined
 from common.runtime.bus import Incoming
-from router.ports import Skills
+from router.policies.ports import Skills
 
 
 async def know_skills(tables: Skills, records: Sequence[Incoming]) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from common.runtime.clock import Clock
 from router.core.state import State
 from router.core.values import ContactState
-from router.shard import Shard
+from router.sharding.worker import Shard
 
 QUEUES_MAX = 500
 """Queues that have figures of their own; the rest is counted as `other`."""

@@ -10,11 +10,11 @@ from common.runtime.clock import jitter, monotonic_s
 from common.runtime.database import AWAY
 from common.runtime.failures import InvariantBroken, Retryable, strays_as_trouble
 from router import metrics
-from router.containment import Blame, Care, cause_of, described, where
-from router.ownership import Watch
-from router.ports import Diverged, Fenced, Leases, Ledger, Reign, Take
-from router.progress import STALLED_S, Progress
-from router.shard import Shard
+from router.sharding.assignment import Watch
+from router.sharding.containment import Blame, Care, cause_of, described, where
+from router.sharding.ports import Diverged, Fenced, Leases, Ledger, Reign, Take
+from router.sharding.stall_detector import STALLED_S, Progress
+from router.sharding.worker import Shard
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from router.core import State, inputs
-from router.ports import Ledger
+from router.sharding.ports import Ledger
 
 LOOK_EVERY_MS = 1_000
 
