@@ -107,7 +107,7 @@ bench-core: $(INSTALLED) ## the routing core alone: decisions a second beside a 
 COMPILED := build/compiled/.compiled
 DIGEST := from tests.model.test_any_policy import digest; print(digest(500))
 
-$(COMPILED): $(INSTALLED) services/router/compile-core.sh $(wildcard services/router/src/router/core/*.py)
+$(COMPILED): $(INSTALLED) services/router/compile-core.sh $(wildcard services/router/src/router/core/*.py services/router/src/router/core/*/*.py)
 	rm -rf build/compiled && mkdir -p build/compiled && cp -r services/router/src/router build/compiled/
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh services/router/compile-core.sh build/compiled
 	@touch $@

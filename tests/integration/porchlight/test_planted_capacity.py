@@ -16,11 +16,11 @@ from common.testing.eventually import eventually
 from intake.adapters import projections
 from intake.domain import NewContact, Receipt, Refused
 from intake.handlers import Accepting
-from router.core import contacts as core_contacts
 from router.core import engine as core_engine
-from router.core import room as core_room
-from router.core.room import Demand
-from router.core.values import Agent
+from router.core.lifecycle import contact as core_contacts
+from router.core.model.agent import Agent
+from router.core.rules import capacity as core_room
+from router.core.rules.capacity import Demand
 from router.sharding.batch import Decided
 from router.sharding.worker import Shard
 from tests.integration.conftest import Place

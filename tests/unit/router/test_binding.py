@@ -6,18 +6,20 @@ import msgspec
 import pytest
 
 from common.contracts.policies import Capacity, Condition, Escalation, Need, Overflow, Step
-from router.core import inputs, outputs
+from router.core.index.state import State
+from router.core.model import decisions, events
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
 from router.core.restore import restore
-from router.core.state import State
-from router.core.values import Agent, Contact, Queue
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
 DEAR = Capacity(units={"voice": 12, "callback": 12})
 
 
-def made(table: Table) -> list[outputs.Offered]:
-    return [one for one in table.said if isinstance(one, outputs.Offered)]
+def made(table: Table) -> list[decisions.Offered]:
+    return [one for one in table.said if isinstance(one, decisions.Offered)]
 
 
 def used(table: Table, agent_id: str = "ann") -> int:
@@ -71,7 +73,7 @@ class TestUnits:
         capacity = Capacity(units={"callback": 2})
         table = Table(queue(capacity=capacity, overflow=(rule,) if by == "overflow" else ()))
         table.tell(arrived(), at_ms=0)
-        table.tell(*([inputs.CallbackAsked(contact_id="c1")] if by == "customer" else []), inputs.Ticked(), at_ms=1_001)
+        table.tell(*([events.CallbackAsked(contact_id="c1")] if by == "customer" else []), events.Ticked(), at_ms=1_001)
 
         table.tell(seen())
         assert [len(one.unit_numbers) for one in made(table)] == [2]
@@ -79,9 +81,9 @@ class TestUnits:
     def test_a_scheduled_contact_is_queued_with_the_units_that_its_queue_asks_for_then(self) -> None:
         table = Table(queue())
         table.tell(arrived(not_before_ms=60_000), at_ms=0)
-        table.tell(inputs.QueueSet(queue=queue(version=2, capacity=DEAR)))
+        table.tell(events.QueueSet(queue=queue(version=2, capacity=DEAR)))
 
-        (queued,) = [one for one in table.tick(60_000) if isinstance(one, outputs.Queued)]
+        (queued,) = [one for one in table.tick(60_000) if isinstance(one, decisions.Queued)]
         assert queued.units == 12
 
 
@@ -91,22 +93,22 @@ class TestPolicyChanges:
         table.tell(seen(), arrived())
         assert not made(table)
 
-        table.tell(inputs.QueueSet(queue=queue(version=2)))
+        table.tell(events.QueueSet(queue=queue(version=2)))
         assert [len(one.unit_numbers) for one in made(table)] == [6]
 
     @pytest.mark.parametrize("verb", ["decline", "nothing"])
     def test_who_is_on_offer_follows_as_it_comes_back(self, verb: str) -> None:
         table = Table(queue(capacity=DEAR))
         table.tell(seen(units=12), arrived())
-        table.tell(inputs.QueueSet(queue=queue(version=2)), seen("bob", units=6))
+        table.tell(events.QueueSet(queue=queue(version=2)), seen("bob", units=6))
 
-        table.tell(*([asked("decline")] if verb == "decline" else []), inputs.Ticked(), at_ms=21_000)
+        table.tell(*([asked("decline")] if verb == "decline" else []), events.Ticked(), at_ms=21_000)
         assert [(one.agent_id, len(one.unit_numbers)) for one in made(table)] == [("bob", 6)]
 
     def test_who_is_with_an_agent_follows_as_the_agent_is_lost(self) -> None:
         table = Table(queue(capacity=DEAR))
         table.tell(seen(units=12), arrived(), asked("accept"))
-        table.tell(inputs.QueueSet(queue=queue(version=2)), seen("bob", units=6))
+        table.tell(events.QueueSet(queue=queue(version=2)), seen("bob", units=6))
         table.tell(seen(seq=2, presence="offline", link_lost=True), at_ms=2_000)
 
         table.tick(60_000)
@@ -117,10 +119,10 @@ class TestPolicyChanges:
         table = Table(queue(capacity=Capacity(units={"voice": before})), queue("mail"))
         table.tell(seen(units=12), arrived(), asked("accept"), asked("pause", command_id="p"))
         table.tell(*(arrived(f"m{n}", queue_id="mail", channel="email") for n in range(6)))
-        table.tell(inputs.QueueSet(queue=queue(version=2, capacity=Capacity(units={"voice": after}))))
+        table.tell(events.QueueSet(queue=queue(version=2, capacity=Capacity(units={"voice": after}))))
 
         table.tell(asked("resume", command_id="r"))
-        resumed = [one for one in table.said if isinstance(one, outputs.Resumed)]
+        resumed = [one for one in table.said if isinstance(one, decisions.Resumed)]
         assert [len(one.unit_numbers) for one in resumed] == ([6] if after == 6 else [])
         assert used(table) <= 12
 
@@ -130,10 +132,10 @@ class TestPolicyChanges:
         table.tell(seen("es", skills=(("es", 9),), presence="break"), seen("fr", skills=(("fr", 9),), presence="break"))
         table.tell(arrived(), at_ms=2_000)
 
-        table.tell(inputs.QueueSet(queue=queue(version=2, steps=(first, other))), at_ms=3_000)
+        table.tell(events.QueueSet(queue=queue(version=2, steps=(first, other))), at_ms=3_000)
         assert table.said == [] and table.state.contacts["c1"].step_ends_ms == 11_000
-        (joined,) = table.tell(inputs.QueueSet(queue=queue(version=3, steps=(other,))), at_ms=4_000)
-        assert isinstance(joined, outputs.StepJoined) and joined.expires_at_ms == 11_000
+        (joined,) = table.tell(events.QueueSet(queue=queue(version=3, steps=(other,))), at_ms=4_000)
+        assert isinstance(joined, decisions.StepJoined) and joined.expires_at_ms == 11_000
         assert "StepExpired" in [type(one).__name__ for one in table.tick(11_000)]
 
     def test_a_new_plan_for_whom_nobody_is_there_is_skipped_at_once(self) -> None:
@@ -141,13 +143,13 @@ class TestPolicyChanges:
         table.tell(seen(), arrived())
         rare = queue(version=2, steps=(Step(need=Need(skill="rare"), expires_ms=60_000),))
 
-        table.tell(inputs.QueueSet(queue=rare))
+        table.tell(events.QueueSet(queue=rare))
         assert table.offers() == [("c1", "ann")]
 
     def test_a_plan_that_changed_while_the_contact_was_on_offer_counts_when_it_is_back(self) -> None:
         table = Table(queue(steps=(Step(need=Need(skill="es"), expires_ms=90_000),)))
         table.tell(seen("es", skills=(("es", 9),)), arrived())
-        table.tell(inputs.QueueSet(queue=queue(version=2)), seen("bob"))
+        table.tell(events.QueueSet(queue=queue(version=2)), seen("bob"))
 
         table.tell(asked("decline", agent_id="es"))
         assert table.offers() == [("c1", "bob")]
@@ -155,7 +157,7 @@ class TestPolicyChanges:
     def test_an_escalation_that_is_new_rings(self) -> None:
         table = Table(queue())
         table.tell(arrived(), at_ms=0)
-        table.tell(inputs.QueueSet(queue=queue(version=2, escalations=(Escalation(after_ms=5_000, priority=7),))))
+        table.tell(events.QueueSet(queue=queue(version=2, escalations=(Escalation(after_ms=5_000, priority=7),))))
 
         table.tick(5_000)
         assert table.state.contacts["c1"].priority == 7
@@ -164,12 +166,12 @@ class TestPolicyChanges:
 class TestRebuild:
     """The queue's row was committed, the fact of it was not read before another router took the shard over."""
 
-    def _waiting(self, changes: dict[str, Any], now: dict[str, Any], *told: inputs.Input) -> Table:
+    def _waiting(self, changes: dict[str, Any], now: dict[str, Any], *told: events.Input) -> Table:
         table = Table(queue(**changes))
         table.tell(*told, arrived(), at_ms=2_000)
         later = queue(version=2, **now)
         rebuilt = again(table.state, later)
-        rebuilt.tell(inputs.QueueSet(queue=later), at_ms=3_000)
+        rebuilt.tell(events.QueueSet(queue=later), at_ms=3_000)
         return rebuilt
 
     def test_who_waits_has_the_units_of_the_newer_queue(self) -> None:
@@ -198,7 +200,7 @@ class TestRebuild:
         rebuilt = again(table.state, queue(version=2))
 
         rebuilt.tell(seen("bob", units=6), asked("decline" if verb == "decline" else "resume", command_id="x"))
-        held = [one for one in rebuilt.said if isinstance(one, (outputs.Offered, outputs.Resumed))]
+        held = [one for one in rebuilt.said if isinstance(one, (decisions.Offered, decisions.Resumed))]
         assert [len(one.unit_numbers) for one in held] == [6]
 
     def test_nothing_is_written_again_where_nothing_changes(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from common.contracts.policies import Headroom, MicroBatch
-from router.core.bursts import assign
+from router.core.matching.bursts import assign
 from tests.support.builders import arrived, queue, seen
 from tests.support.table import Table
 

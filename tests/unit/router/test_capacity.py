@@ -3,10 +3,11 @@
 import pytest
 
 from common.contracts.policies import Capacity, MicroBatch, Offers
-from router.core import inputs, outputs, step
+from router.core import step
+from router.core.index.state import State
 from router.core.invariants import check
-from router.core.room import allot, demand_of
-from router.core.state import State
+from router.core.model import decisions, events
+from router.core.rules.capacity import allot, demand_of
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -43,14 +44,14 @@ class TestWhatGoesBeyond:
         table = Table(queue(version=7))
         table.tell(seen(session_no=3, seq=9), arrived())
 
-        (made,) = [one for one in table.said if isinstance(one, outputs.Offered)]
+        (made,) = [one for one in table.said if isinstance(one, decisions.Offered)]
         assert (made.session_no, made.seq, made.queue_version, made.capacity, made.over) == (3, 9, 7, 6, "")
 
     def test_interrupting_work_says_so(self) -> None:
         table = Table(queue("mail"), queue("calls", capacity=Capacity(interrupts=("email",))))
         table.tell(seen(), arrived("m", queue_id="mail", channel="email"))
 
-        (made,) = [one for one in table.tell(arrived("c", queue_id="calls")) if isinstance(one, outputs.Offered)]
+        (made,) = [one for one in table.tell(arrived("c", queue_id="calls")) if isinstance(one, decisions.Offered)]
         assert made.over == "interrupt" and made.unit_numbers == (2, 3, 4, 5, 6, 7)
 
     def test_a_resumed_contact_says_so_too(self) -> None:
@@ -58,7 +59,7 @@ class TestWhatGoesBeyond:
         table.tell(seen(), arrived(), asked("accept"), asked("pause", command_id="p"), arrived("c2", queue_id="calls"))
 
         said = table.tell(asked("resume", command_id="r"))
-        (resumed,) = [one for one in said if isinstance(one, outputs.Resumed)]
+        (resumed,) = [one for one in said if isinstance(one, decisions.Resumed)]
         assert resumed.over == "exceed" and resumed.unit_numbers[-1] == 12
 
     def test_what_was_held_when_the_capacity_was_lowered_is_kept_and_says_so(self) -> None:
@@ -97,7 +98,7 @@ class TestUnitsElsewhere:
 
         assert [one.unit_numbers for one in made] == [(7, 8, 9, 10, 11, 12)]
         assert table.state.contacts["c2"].offers == []
-        table.tell(inputs.UnitsElsewhere(agent_id="ann", unit_numbers=()))
+        table.tell(events.UnitsElsewhere(agent_id="ann", unit_numbers=()))
         assert table.offers() == [("c2", "ann")]
 
     def test_a_later_picture_keeps_them_and_one_of_nobody_known_is_nothing(self) -> None:
@@ -105,5 +106,5 @@ class TestUnitsElsewhere:
         step(state, seen(elsewhere=(1, 2)), 0)
         step(state, seen(seq=2, presence="break"), 1)
 
-        assert step(state, inputs.UnitsElsewhere(agent_id="who", unit_numbers=(1,)), 2) == ()
+        assert step(state, events.UnitsElsewhere(agent_id="who", unit_numbers=(1,)), 2) == ()
         assert state.agents["ann"].elsewhere == (1, 2)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from common.contracts.policies import Borrow, Condition, Need, Overflow, Step
-from router.core import inputs, outputs
-from router.core.estimates import estimate
-from router.core.explain import explain
+from router.core.model import decisions, events
+from router.core.queries.estimate import estimate
+from router.core.queries.explain import explain
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -22,7 +22,7 @@ class TestClosed:
     @pytest.mark.parametrize("there", [True, False])
     def test_who_comes_is_turned_away_whether_somebody_is_free_or_not(self, there: bool) -> None:
         table = Table(queue(overflow=(SHUT,)))
-        table.tell(inputs.QueueOpened(queue_id="billing", is_open=False))
+        table.tell(events.QueueOpened(queue_id="billing", is_open=False))
         table.tell(seen("ann", presence="available" if there else "break"))
 
         table.tell(arrived("c1"))
@@ -36,26 +36,26 @@ class TestClosed:
             queue("b", overflow=(Overflow(when=Condition(closed=True), queue="c"),)),
             queue("c"),
         )
-        table.tell(*(inputs.QueueOpened(queue_id=name, is_open=False) for name in "ab"), seen("ann"))
+        table.tell(*(events.QueueOpened(queue_id=name, is_open=False) for name in "ab"), seen("ann"))
 
         table.tell(arrived(queue_id="a"))
 
-        assert [one.queue_id for one in only(outputs.Offered, table.said)] == ["c"]
+        assert [one.queue_id for one in only(decisions.Offered, table.said)] == ["c"]
 
     def test_a_circle_of_closed_queues_ends(self) -> None:
         table = Table(
             queue("a", overflow=(Overflow(when=Condition(closed=True), queue="b"),)),
             queue("b", overflow=(Overflow(when=Condition(closed=True), queue="a"),)),
         )
-        table.tell(*(inputs.QueueOpened(queue_id=name, is_open=False) for name in "ab"), seen("ann"))
+        table.tell(*(events.QueueOpened(queue_id=name, is_open=False) for name in "ab"), seen("ann"))
 
         table.tell(arrived(queue_id="a"))
 
-        assert len(only(outputs.Offered, table.said)) == 1
+        assert len(only(decisions.Offered, table.said)) == 1
 
     def test_a_callback_by_rule_is_kept_and_offered(self) -> None:
         table = Table(queue(overflow=(Overflow(when=Condition(closed=True), callback=True),)))
-        table.tell(inputs.QueueOpened(queue_id="billing", is_open=False), seen("ann"))
+        table.tell(events.QueueOpened(queue_id="billing", is_open=False), seen("ann"))
 
         table.tell(arrived("c1"))
 
@@ -64,7 +64,7 @@ class TestClosed:
     def test_without_a_rule_that_holds_agents_are_asked(self) -> None:
         rule = Overflow(when=Condition(closed=True, length_over=5), message="We are closed.")
         table = Table(queue(overflow=(rule,)))
-        table.tell(inputs.QueueOpened(queue_id="billing", is_open=False), seen("ann"))
+        table.tell(events.QueueOpened(queue_id="billing", is_open=False), seen("ann"))
 
         table.tell(arrived("c1"))
 
@@ -116,7 +116,7 @@ class TestBorrowing:
         table = borrowing(Condition(length_over=9))
         table.tell(asked("complete", contact_id="l1"), arrived("b1", queue_id="b"), at_ms=1_000)
         rule = Borrow(lender="l", when=Condition(longest_wait_over_ms=10_000))
-        table.tell(inputs.QueueSet(queue=queue("b", version=2, requirements=(("x", 1),), borrow=rule)), at_ms=2_000)
+        table.tell(events.QueueSet(queue=queue("b", version=2, requirements=(("x", 1),), borrow=rule)), at_ms=2_000)
 
         table.tick(11_001)
 
@@ -219,7 +219,7 @@ class TestWhomItBorrows:
         table.tell(seen("busy", presence="break", skills=(("es", 90), ("y", 1))))
         table.tell(arrived("b1", queue_id="b"), arrived("b2", queue_id="b"), arrived("l1", queue_id="l"))
 
-        table.tell(inputs.QueueOpened(queue_id="l", is_open=False))
+        table.tell(events.QueueOpened(queue_id="l", is_open=False))
 
         assert table.kinds() == ["StepSkipped"]
         assert [one.contact_id for one in table.said] == ["b2"]
@@ -229,7 +229,7 @@ class TestWhomItBorrows:
         table.tell(seen("busy", presence="break", skills=(("es", 90), ("y", 1))))
         table.tell(arrived("b1", queue_id="b"), arrived("b2", queue_id="b"))
 
-        table.tell(inputs.QueueSet(queue=queue("l", version=2, requirements=(("y", 50),))))
+        table.tell(events.QueueSet(queue=queue("l", version=2, requirements=(("y", 50),))))
 
         assert table.kinds() == ["StepSkipped"]
 

@@ -3,17 +3,17 @@
 from typing import Any
 
 from common.contracts.policies import Condition, Offers, Overflow
-from router.core import inputs, outputs
-from router.core.queues import MOVES_MAX
+from router.core.lifecycle.queue import MOVES_MAX
+from router.core.model import decisions, events
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
 
 def refusals(said: list[Any]) -> list[tuple[str, str, str]]:
-    return [(one.command_id, one.agent_id, one.reason) for one in said if isinstance(one, outputs.Refused)]
+    return [(one.command_id, one.agent_id, one.reason) for one in said if isinstance(one, decisions.Refused)]
 
 
-def with_paused_contact(*more: inputs.Input) -> Table:
+def with_paused_contact(*more: events.Input) -> Table:
     """Ann paused the call c1 and talks on the line of c2."""
     table = Table(queue())
     table.tell(seen("ann"), arrived("c1"), asked("accept"), asked("pause"))
@@ -40,7 +40,11 @@ class TestCommandIds:
         assert refusals(table.said) == [("over", "bob", "not_held_by_you")]
 
     def test_an_id_that_was_another_verbs_is_answered(self) -> None:
-        for verb, kind in (("complete", outputs.Completed), ("pause", outputs.Paused), ("respond", outputs.Responded)):
+        for verb, kind in (
+            ("complete", decisions.Completed),
+            ("pause", decisions.Paused),
+            ("respond", decisions.Responded),
+        ):
             table = Table(queue())
             table.tell(seen(), arrived(), asked("accept", command_id="same"))
 
@@ -61,7 +65,7 @@ class TestPendingResumes:
         assert refusals(table.said) == []
 
     def test_the_end_of_the_contact_answers_it(self) -> None:
-        for end in (asked("complete"), inputs.CancelAsked(contact_id="c1", reason="customer_gave_up")):
+        for end in (asked("complete"), events.CancelAsked(contact_id="c1", reason="customer_gave_up")):
             table = with_paused_contact(asked("resume", command_id="go-on"))
 
             table.tell(end)
@@ -79,7 +83,7 @@ class TestPendingResumes:
         table.tell(asked("complete", contact_id="c3"), at_ms=31_600)
 
         assert refused == [("first", "ann", "no_capacity")]
-        assert [one.command_id for one in table.said if isinstance(one, outputs.Resumed)] == ["second"]
+        assert [one.command_id for one in table.said if isinstance(one, decisions.Resumed)] == ["second"]
 
 
 class TestTransfersAreCountedApart:
@@ -109,6 +113,6 @@ class TestTransfersAreCountedApart:
         moves = 0
         for at_ms in range(1_000, 2_000, 11):
             table.tick(at_ms)
-            moves += sum(isinstance(one, outputs.Moved) for one in table.said)
+            moves += sum(isinstance(one, decisions.Moved) for one in table.said)
 
         assert moves == MOVES_MAX

@@ -19,7 +19,8 @@ from common.testing.bus import MemoryBus
 from common.testing.database import MemoryServer
 from common.testing.faults import GoodLine
 from router import metrics
-from router.core import State, engine, inputs
+from router.core import State, engine
+from router.core.model import events
 from router.sharding import worker
 from router.sharding.assignment import Watch
 from router.sharding.containment import SET_ASIDE_MAX, TRIES_MAX, Blame, Care
@@ -148,14 +149,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def poison(world: World, contact_id: str, error: BaseException) -> None:
     """From now on the core cannot take this contact in."""
-    take_in = engine.HANDLERS[inputs.ContactArrived]
+    take_in = engine.HANDLERS[events.ContactArrived]
 
     def fail(state: State, told: Any, decided: Any) -> None:
         if told.contact_id == contact_id:
             raise error
         take_in(state, told, decided)
 
-    world.patch.setitem(engine.HANDLERS, inputs.ContactArrived, fail)
+    world.patch.setitem(engine.HANDLERS, events.ContactArrived, fail)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from common.contracts.policies import Fair, Home, Offers
-from router.core import inputs, outputs
+from router.core.model import decisions, events
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
 
 def denied(table: Table) -> list[tuple[str, str]]:
-    return [(one.agent_id, one.reason) for one in table.said if isinstance(one, outputs.OfferDenied)]
+    return [(one.agent_id, one.reason) for one in table.said if isinstance(one, decisions.OfferDenied)]
 
 
 @pytest.mark.parametrize(
@@ -111,5 +111,5 @@ def test_a_change_of_the_policy_takes_the_denial_back() -> None:
     table = Table(queue(home=Home(link_score_min=50)))
     table.tell(arrived("c1"), seen(link_score=10))
 
-    table.tell(inputs.QueueSet(queue=queue(version=2)))
+    table.tell(events.QueueSet(queue=queue(version=2)))
     assert denied(table) == [("ann", "")] and table.offers() == [("c1", "ann")]

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from common.contracts.policies import Condition, Home, Need, Overflow
-from router.core import State, outputs, step
-from router.core.crews import capacity_of
-from router.core.estimates import estimate, foresee
-from router.core.room import demand_of
-from router.core.state import Lesson
+from router.core import State, step
+from router.core.index.crews import capacity_of
+from router.core.index.state import Lesson
+from router.core.model import decisions
+from router.core.queries.estimate import estimate, foresee
+from router.core.rules.capacity import demand_of
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -135,9 +136,9 @@ class TestRules:
         table = Table(queue(overflow=(self.RULE,), home=Home(expected_handle_ms=60_000)))
         table.tell(*(seen(f"a{n}") for n in range(4)), at_ms=0)
         table.tell(*(arrived(f"c{n:02d}", accepted_at_ms=n) for n in range(30)), at_ms=30)
-        assert only(outputs.Overflowed, table.said) == []
+        assert only(decisions.Overflowed, table.said) == []
         table.tell(*(seen(f"a{n}", seq=2, presence="break") for n in range(3)), at_ms=5_000)
-        gone = [one.contact_id for one in only(outputs.Overflowed, [*table.said, *table.tick(6_100)])]
+        gone = [one.contact_id for one in only(decisions.Overflowed, [*table.said, *table.tick(6_100)])]
         assert gone == sorted(gone, reverse=True) and gone[0] == "c29"
         left = max(name for name in table.state.place_of)
         assert (told(table, left).p50_ms or 0) <= 600_000 < (told(table, left).p50_ms or 0) * 1.15

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from common.contracts.policies import Borrow, Condition, Headroom, Need, Offers
-from router.core import inputs, outputs
-from router.core.explain import LOOKED_AT_MAX, explain
-from router.core.state import State
-from router.core.values import Contact
+from router.core.index.state import State
+from router.core.model import decisions, events
+from router.core.model.contact import Contact
+from router.core.queries.explain import LOOKED_AT_MAX, explain
 from router.sharding.wait_estimates import Forecasts
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
@@ -28,7 +28,7 @@ class TestAskingChangesNothing:
         table = Table(queue(), queue("other", requirements=(("x", 1),)))
         table.tell(seen("ann", skills=(("x", 5),)), seen("bob"), arrived("c1"), asked("accept"))
         table.tell(arrived("c2"), arrived("c3", requirements=(("nobody", 1),)), arrived("c4", queue_id="other"))
-        table.tell(inputs.QueueSet(queue=queue(version=2, offers=Offers(strikes=2))))
+        table.tell(events.QueueSet(queue=queue(version=2, offers=Offers(strikes=2))))
         before = picture(table.state)
 
         for contact in table.state.contacts.values():
@@ -168,8 +168,8 @@ class TestLongestIdle:
         table = Table(queue(offers=Offers(strikes=2)))
         table.tell(seen("p1"), at_ms=1_000)
         table.tell(seen("p2"), at_ms=2_000)
-        table.tell(arrived("c1"), inputs.CancelAsked(contact_id="c1", reason="withdrawn"))
+        table.tell(arrived("c1"), events.CancelAsked(contact_id="c1", reason="withdrawn"))
 
         table.tell(arrived("c2"))
 
-        assert [one.agent_id for one in table.said if isinstance(one, outputs.Offered)] == ["p1"]
+        assert [one.agent_id for one in table.said if isinstance(one, decisions.Offered)] == ["p1"]

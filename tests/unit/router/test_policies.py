@@ -12,7 +12,8 @@ from common.contracts.policies import (
     Step,
     Sticky,
 )
-from router.core import inputs, outputs, step
+from router.core import step
+from router.core.model import decisions, events
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -34,7 +35,7 @@ class TestOrder:
         table = Table(queue(order=Order(method="score", points_per_priority=60, points_per_second=2)))
         table.tell(arrived("c1", priority=3, accepted_at_ms=-9_000), at_ms=1_000)
 
-        (made,) = [one for one in table.tell(seen()) if isinstance(one, outputs.Offered)]
+        (made,) = [one for one in table.tell(seen()) if isinstance(one, decisions.Offered)]
         assert made.score == 3 * 60 * 1_000 + 2 * 10_000
 
     def test_scores_that_grow_at_different_rates_are_compared_at_the_moment(self) -> None:
@@ -270,7 +271,7 @@ class TestChoice:
         table.tell(arrived("c1"), at_ms=10)
         assert table.offers() == [] and list(table.state.to_score) == ["c1"]
 
-        table.tell(inputs.ScoresGiven(contact_id="c1", scores={"bob": 7, "ann": 3}), at_ms=12)
+        table.tell(events.ScoresGiven(contact_id="c1", scores={"bob": 7, "ann": 3}), at_ms=12)
         assert table.offers() == [("c1", "bob")]
 
     def test_a_scorer_that_is_late_is_not_waited_for(self) -> None:
@@ -319,8 +320,8 @@ class TestChoice:
         table.tell(arrived("b", need=Need(skill="b")), at_ms=1_050)
         assert table.offers() == []
 
-        said = table.tell(inputs.Ticked(), at_ms=1_100) + table.tell(inputs.Ticked(), at_ms=1_150)
-        offers = {(one.contact_id, one.agent_id) for one in said if isinstance(one, outputs.Offered)}
+        said = table.tell(events.Ticked(), at_ms=1_100) + table.tell(events.Ticked(), at_ms=1_150)
+        offers = {(one.contact_id, one.agent_id) for one in said if isinstance(one, decisions.Offered)}
         assert ("b", "generalist") in offers or ("a", "generalist") in offers
 
     def test_a_calm_queue_does_not_wait_for_a_window(self) -> None:
@@ -358,7 +359,7 @@ class TestCapacity:
         table.tell(seen(), arrived("c1"))
 
         table.tell(arrived("c2", queue_id="crisis"), arrived("c3", queue_id="crisis"))
-        made = [one for one in table.said if isinstance(one, outputs.Offered)]
+        made = [one for one in table.said if isinstance(one, decisions.Offered)]
         assert [(one.contact_id, one.over) for one in made] == [("c2", "exceed")]
 
     def test_a_pause_frees_capacity_and_a_resume_takes_the_next_that_comes_free(self) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from common.contracts.policies import Capacity, Condition, Need, Overflow
-from router.core import inputs, outputs
-from router.core.values import Queue
+from router.core.model import decisions, events
+from router.core.model.queue import Queue
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
 
@@ -29,14 +29,14 @@ def only(kind: type[Any], said: list[Any]) -> list[Any]:
 
 
 def turned_away(said: list[Any]) -> list[str]:
-    return [type(one).__name__ for one in said if isinstance(one, (outputs.Overflowed, outputs.Expired))]
+    return [type(one).__name__ for one in said if isinstance(one, (decisions.Overflowed, decisions.Expired))]
 
 
 def closed_and_full(policy: Queue) -> Table:
     """The queue r, in which somebody waits already, with hours that are over; nobody serves it."""
     table = Table(queue("q"), policy)
     table.tell(seen("ann", pool="p"), arrived("first", queue_id="r", need=Need(skill="rare")))
-    table.tell(inputs.QueueOpened(queue_id="r", is_open=False))
+    table.tell(events.QueueOpened(queue_id="r", is_open=False))
     return table
 
 
@@ -56,7 +56,7 @@ class TestNobodyIsANewcomerTwice:
     def test_a_conversation_whose_agent_is_lost_waits(self, policy: Queue) -> None:
         table = Table(policy)
         table.tell(
-            seen("ann"), arrived("c1", queue_id="r"), asked("accept"), inputs.QueueOpened(queue_id="r", is_open=False)
+            seen("ann"), arrived("c1", queue_id="r"), asked("accept"), events.QueueOpened(queue_id="r", is_open=False)
         )
 
         said = table.tell(seen("ann", seq=2, presence="offline", link_lost=True))
@@ -71,16 +71,16 @@ class TestNobodyIsANewcomerTwice:
         table.tell(arrived("c1", queue_id="r", need=Need(skill="rare")))
         if "c1" not in table.state.contacts:
             return  # it was turned away when it came, and nothing was promised
-        table.tell(inputs.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS))
+        table.tell(events.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS))
         table.tell(arrived("other", queue_id="r", need=Need(skill="rare")))
-        table.tell(inputs.QueueOpened(queue_id="r", is_open=False))
+        table.tell(events.QueueOpened(queue_id="r", is_open=False))
 
         said = table.tick(table.now_ms + LATER_MS)
         said += table.tick(table.now_ms + 1_001) + table.tick(table.now_ms + 20_000)
 
         mine = [one for one in said if getattr(one, "contact_id", "") == "c1"]
         assert turned_away(mine) == []
-        assert len(only(outputs.Queued, mine)) == 1
+        assert len(only(decisions.Queued, mine)) == 1
 
     def test_it_still_moves_on_when_it_waits_too_long(self) -> None:
         table = Table(
@@ -90,7 +90,7 @@ class TestNobodyIsANewcomerTwice:
 
         table.tick(table.now_ms + 1_001)
 
-        assert [one.queue_id for one in only(outputs.Moved, table.said)] == ["s"]
+        assert [one.queue_id for one in only(decisions.Moved, table.said)] == ["s"]
 
     def test_a_scheduled_contact_lives_from_when_it_is_due(self) -> None:
         table = Table(queue("r", ttl_ms=2_000))
@@ -108,18 +108,18 @@ class TestCallbacks:
         table = Table()
         table.tell(seen("ann"), arrived("c1"))
 
-        table.tell(inputs.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS, requested_at_ms=5))
+        table.tell(events.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS, requested_at_ms=5))
         said = table.kinds()
         table.tick(table.now_ms + LATER_MS)
 
         assert said == ["Rescinded", "CallbackArranged"]
-        assert [(one.agent_id, one.channel) for one in only(outputs.Offered, table.said)] == [("ann", "callback")]
+        assert [(one.agent_id, one.channel) for one in only(decisions.Offered, table.said)] == [("ann", "callback")]
 
     def test_without_a_time_it_is_offered_anew_as_a_callback(self) -> None:
         table = Table()
         table.tell(seen("ann"), arrived("c1"))
 
-        table.tell(inputs.CallbackAsked(contact_id="c1"))
+        table.tell(events.CallbackAsked(contact_id="c1"))
 
         assert table.kinds() == ["Rescinded", "CallbackArranged", "Offered"]
         assert table.said[-1].channel == "callback"
@@ -129,25 +129,25 @@ class TestCallbacks:
         table = Table()
         table.tell(arrived("c1"))
         start_ms = table.now_ms
-        table.tell(inputs.CallbackAsked(contact_id="c1", not_before_ms=start_ms + 8_000, requested_at_ms=1))
+        table.tell(events.CallbackAsked(contact_id="c1", not_before_ms=start_ms + 8_000, requested_at_ms=1))
 
-        table.tell(inputs.CallbackAsked(contact_id="c1", not_before_ms=start_ms + moved_ms, requested_at_ms=2))
-        arranged = [(one.due_ms, one.requested_at_ms) for one in only(outputs.CallbackArranged, table.said)]
+        table.tell(events.CallbackAsked(contact_id="c1", not_before_ms=start_ms + moved_ms, requested_at_ms=2))
+        arranged = [(one.due_ms, one.requested_at_ms) for one in only(decisions.CallbackArranged, table.said)]
         table.tell(
-            inputs.CallbackAsked(contact_id="c1", not_before_ms=start_ms + 8_000, requested_at_ms=1)
+            events.CallbackAsked(contact_id="c1", not_before_ms=start_ms + 8_000, requested_at_ms=1)
         )  # comes twice
         repeated = list(table.said)
         early = [one for at in (8_000, moved_ms - 1) if at < moved_ms for one in table.tick(start_ms + at)]
         late = table.tick(start_ms + moved_ms)
 
         assert arranged == [(start_ms + moved_ms, 2)]
-        assert (repeated, only(outputs.Queued, early), len(only(outputs.Queued, late))) == ([], [], 1)
+        assert (repeated, only(decisions.Queued, early), len(only(decisions.Queued, late))) == ([], [], 1)
 
     def test_one_that_waits_as_a_callback_can_be_moved_too(self) -> None:
         table = Table()
-        table.tell(arrived("c1"), inputs.CallbackAsked(contact_id="c1", requested_at_ms=1))
+        table.tell(arrived("c1"), events.CallbackAsked(contact_id="c1", requested_at_ms=1))
 
-        table.tell(inputs.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS, requested_at_ms=2))
+        table.tell(events.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS, requested_at_ms=2))
 
         assert table.state.contacts["c1"].state == "scheduled"
 
@@ -155,14 +155,14 @@ class TestCallbacks:
         table = Table()
         table.tell(arrived("c1", channel="email", not_before_ms=table.now_ms + LATER_MS))
 
-        table.tell(inputs.CallbackAsked(contact_id="c1"))
+        table.tell(events.CallbackAsked(contact_id="c1"))
 
         assert table.kinds() == ["CallbackArranged", "Queued"]
         assert (table.said[-1].channel, table.said[-1].routing_age_at_ms) == ("callback", table.now_ms)
 
     def test_who_talks_to_an_agent_is_not_called_back_unless_the_wish_comes_again_later(self) -> None:
         table = Table()
-        wish = inputs.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS, requested_at_ms=1)
+        wish = events.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + LATER_MS, requested_at_ms=1)
         table.tell(seen("ann"), arrived("c1"), asked("accept"))
 
         with_agent = list(table.tell(wish))
@@ -195,7 +195,7 @@ class TestWhoCannotTakeIt:
 
         table.tell(asked("transfer", **target))
 
-        assert [(one.reason, one.detail) for one in only(outputs.Refused, table.said)] == [(reason, detail)]
+        assert [(one.reason, one.detail) for one in only(decisions.Refused, table.said)] == [(reason, detail)]
         assert table.state.contacts["c1"].agent_id == "ann"
 
     @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ class TestWhoCannotTakeIt:
 
         table.tell(asked("transfer", **target))
 
-        assert only(outputs.Refused, table.said) == []
+        assert only(decisions.Refused, table.said) == []
 
     def _held(self) -> Table:
         table = Table(

@@ -16,8 +16,8 @@ from common.contracts.policies import (
     Overflow,
     Share,
 )
-from router.core import inputs, outputs
-from router.core.estimates import estimate
+from router.core.model import decisions, events
+from router.core.queries.estimate import estimate
 from router.core.restore import restore
 from tests.support.builders import arrived, asked, queue, seen
 from tests.support.table import Table
@@ -42,7 +42,7 @@ class TestOffers:
         table.tell(asked("accept", agent_id="bob", attempt=2))
 
         assert table.kinds() == ["Rescinded", "Rescinded", "Accepted"]
-        assert {one.reason for one in only(outputs.Rescinded, table.said)} == {"taken"}
+        assert {one.reason for one in only(decisions.Rescinded, table.said)} == {"taken"}
         table.tell(asked("accept", agent_id="ann", attempt=1, command_id="late"))
         assert [one.reason for one in table.said] == ["offer_over"]
 
@@ -82,7 +82,7 @@ class TestOffers:
         assert table.offers() == [("c1", "ann")]
         table.tick(40_000)
         assert table.state.agents["ann"].routing_state == "not_responding"
-        assert [one.reason for one in only(outputs.AgentRouting, table.said)] == ["offer_not_answered"]
+        assert [one.reason for one in only(decisions.AgentRouting, table.said)] == ["offer_not_answered"]
 
     @pytest.mark.parametrize("who", ["queue", "agent"])
     def test_an_offer_is_accepted_by_itself_where_the_queue_or_the_agent_says_so(self, who: str) -> None:
@@ -113,7 +113,7 @@ class TestQueues:
         table = Table(queue(length_max=2))
 
         table.tell(*(arrived(f"c{n}") for n in range(5)))
-        assert [(one.contact_id, one.reason) for one in only(outputs.Overflowed, table.said)] == [
+        assert [(one.contact_id, one.reason) for one in only(decisions.Overflowed, table.said)] == [
             ("c2", "queue_full"),
             ("c3", "queue_full"),
             ("c4", "queue_full"),
@@ -123,7 +123,7 @@ class TestQueues:
         table = Table(queue(length_max=1))
 
         table.tell(seen("ann"), seen("bob"), *(arrived(f"c{n}") for n in range(4)))
-        assert [one.contact_id for one in only(outputs.Overflowed, table.said)] == ["c3"]
+        assert [one.contact_id for one in only(decisions.Overflowed, table.said)] == ["c3"]
 
     def test_a_contact_whose_offer_came_back_is_not_turned_away(self) -> None:
         table = Table(queue(length_max=1))
@@ -156,22 +156,22 @@ class TestQueues:
 
         said = table.tell(arrived("c1"), at_ms=0) + table.tell(arrived("c2"), at_ms=1_000)
         said += table.tell(arrived("c3"), at_ms=9_000)
-        assert {one.contact_id for one in only(outputs.Moved, said)} == overflows
+        assert {one.contact_id for one in only(decisions.Moved, said)} == overflows
 
     def test_standing_conditions_are_checked_again_on_every_change(self) -> None:
         table = Table(queue(overflow=(Overflow(when=Condition(unstaffed=True), queue="other"),)), queue("other"))
         table.tell(seen(presence="break"), arrived("c1"))
-        assert only(outputs.Moved, table.said) == []
+        assert only(decisions.Moved, table.said) == []
 
         table.tell(seen(seq=2, presence="offline"))
-        assert [one.queue_id for one in only(outputs.Moved, table.said)] == ["other"]
+        assert [one.queue_id for one in only(decisions.Moved, table.said)] == ["other"]
 
     def test_a_contact_overflows_when_it_has_waited_too_long(self) -> None:
         table = Table(queue(overflow=(Overflow(when=Condition(waited_over_ms=30_000), queue="other"),)), queue("other"))
         table.tell(arrived("c1"), at_ms=0)
 
-        assert only(outputs.Moved, table.tick(30_000)) == []
-        (moved,) = only(outputs.Moved, table.tick(30_001))
+        assert only(decisions.Moved, table.tick(30_000)) == []
+        (moved,) = only(decisions.Moved, table.tick(30_001))
         assert (moved.from_queue, moved.queue_id) == ("billing", "other")
 
     def test_a_long_estimate_turns_away_whom_it_concerns(self) -> None:
@@ -180,7 +180,7 @@ class TestQueues:
         table = Table(queue(overflow=(rule,), home=home))
         table.tell(seen(), *(arrived(f"c{n}") for n in range(6)))
 
-        gone = only(outputs.Overflowed, table.said)
+        gone = only(decisions.Overflowed, table.said)
         assert {one.reason for one in gone} == {"estimated_wait_over"}
         assert [one.contact_id for one in gone] == ["c3", "c4", "c5"]  # the second in line waits 168 s, the third 267 s
 
@@ -193,7 +193,7 @@ class TestQueues:
         table.tell(arrived("second"))
 
         table.tell(seen())
-        (made,) = only(outputs.Offered, table.said)
+        (made,) = only(decisions.Offered, table.said)
         assert (made.contact_id, made.channel) == ("first", "callback")
 
     def test_a_closed_queue_ends_contacts_with_a_message(self) -> None:
@@ -201,9 +201,9 @@ class TestQueues:
         table = Table(queue(overflow=(rule,)))
         table.tell(arrived("waiting"))
 
-        table.tell(inputs.QueueOpened(queue_id="billing", is_open=False))
+        table.tell(events.QueueOpened(queue_id="billing", is_open=False))
         assert [(one.reason, one.message) for one in table.said] == [("closed", "we open at nine")]
-        table.tell(inputs.QueueOpened(queue_id="billing", is_open=True), arrived("later"))
+        table.tell(events.QueueOpened(queue_id="billing", is_open=True), arrived("later"))
         assert table.kinds() == ["Queued"]
 
     def borrowing(self, guard: Condition) -> Table:
@@ -251,7 +251,7 @@ class TestQueues:
         table.tell(seen(skills=(("billing", 50),), units=60), *(arrived(f"c{n}") for n in range(9)))
         assert table.offers() == []
 
-        table.tell(inputs.QueueSet(queue=queue(version=2, requirements=(("billing", 40),))))
+        table.tell(events.QueueSet(queue=queue(version=2, requirements=(("billing", 40),))))
         assert [contact for contact, _ in table.offers()] == [f"c{n}" for n in range(9)]
 
 
@@ -272,16 +272,16 @@ class TestHomeAgents:
 
         table.tell(arrived("c2"), at_ms=40_001)
         assert table.offers() == []
-        assert {one.reason for one in only(outputs.OfferDenied, table.tell(seen(seq=2, **limit)))} <= {reason}
+        assert {one.reason for one in only(decisions.OfferDenied, table.tell(seen(seq=2, **limit)))} <= {reason}
         assert table.state.agents["ann"].told_denial
 
     def test_a_denial_is_said_once(self) -> None:
         table = Table(queue(home=Home(expected_handle_ms=60_000)))
 
         table.tell(arrived("c1"), seen(break_due_ms=30_000))
-        denied = only(outputs.OfferDenied, table.said)
+        denied = only(decisions.OfferDenied, table.said)
         table.tell(arrived("c2"), seen(seq=2, break_due_ms=30_000))
-        assert [one.reason for one in denied] == ["break_due"] and only(outputs.OfferDenied, table.said) == []
+        assert [one.reason for one in denied] == ["break_due"] and only(decisions.OfferDenied, table.said) == []
 
     def test_who_costs_a_premium_is_asked_last_and_not_at_all_where_it_is_not_allowed(self) -> None:
         table = Table(queue(), queue("thrifty", home=Home(premium=False)))
@@ -309,7 +309,7 @@ class TestHomeAgents:
     def test_headroom_is_kept_for_a_queue_that_names_its_agents(self, known_before: bool) -> None:
         assist, seen_ann = replace(queue("assist"), need=Need(agent="ann")), seen("ann")
         table = Table(queue(headroom=Headroom(queue="assist", agents=1)))
-        first = inputs.QueueSet(queue=assist)
+        first = events.QueueSet(queue=assist)
         table.tell(*((seen_ann, first) if known_before else (first, seen_ann)))
 
         table.tell(arrived("c1"))
@@ -415,13 +415,13 @@ class TestTransfersAndCallbacks:
         table = Table()
         table.tell(arrived("now", accepted_at_ms=1), arrived("later", accepted_at_ms=0), at_ms=10)
         table.tell(
-            inputs.CallbackAsked(contact_id="now"), inputs.CallbackAsked(contact_id="later", not_before_ms=90_000)
+            events.CallbackAsked(contact_id="now"), events.CallbackAsked(contact_id="later", not_before_ms=90_000)
         )
         assert table.kinds() == ["CallbackArranged", "CallbackArranged"]
 
         table.tell(seen())
-        assert [(one.contact_id, one.channel) for one in only(outputs.Offered, table.said)] == [("now", "callback")]
-        assert [one.contact_id for one in only(outputs.Queued, table.tick(90_000))] == ["later"]
+        assert [(one.contact_id, one.channel) for one in only(decisions.Offered, table.said)] == [("now", "callback")]
+        assert [one.contact_id for one in only(decisions.Queued, table.tick(90_000))] == ["later"]
 
 
 class TestEstimates:

@@ -5,10 +5,13 @@ import time
 import msgspec
 
 from common.contracts.policies import Need
-from router.core import State, inputs, outputs, step
+from router.core import State, step
 from router.core.invariants import check, checking
+from router.core.model import decisions, events
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
 from router.core.restore import restore, restoring
-from router.core.values import Agent, Contact, Queue
 from tests.support.builders import arrived, queue, seen
 
 Kept = tuple[list[Queue], list[Agent], list[Contact]]
@@ -18,7 +21,7 @@ def kept(waiting: int, *, agents: int = 30) -> Kept:
     """A queue whose contacts all ask for something else, and agents who each can do something else and are away."""
     about = queue(requirements=(("es", 1),))
     state = State()
-    step(state, inputs.QueueSet(queue=about), 1)
+    step(state, events.QueueSet(queue=about), 1)
     for number in range(agents):
         about_agent = {"skills": (("es", 1 + number % 99),), "languages": (f"l{number}",), "presence": "break"}
         step(state, seen(f"a{number}", **about_agent), 1)
@@ -67,7 +70,7 @@ def test_a_rebuild_gives_way_often() -> None:
 def test_groups_that_are_linked_together_find_the_same_agents_as_those_linked_one_by_one() -> None:
     about = queue()
     state = State()
-    step(state, inputs.QueueSet(queue=about), 1)
+    step(state, events.QueueSet(queue=about), 1)
     for number in range(70):
         skills = tuple((f"l{each}", 50) for each in range(number % 9))
         step(state, seen(f"a{number}", skills=skills, presence="break"), 1)
@@ -102,4 +105,4 @@ def _links(state: State) -> dict[tuple[str, str, Need], list[str]]:
 
 
 def _offers(decided: tuple[object, ...]) -> list[tuple[str, str]]:
-    return [(one.contact_id, one.agent_id) for one in decided if isinstance(one, outputs.Offered)]
+    return [(one.contact_id, one.agent_id) for one in decided if isinstance(one, decisions.Offered)]

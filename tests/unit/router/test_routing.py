@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from router.core import State, inputs, outputs, step
+from router.core import State, step
+from router.core.index.state import ENDED_REMEMBERED_MS, FORGET_MASK, next_due_ms, remember_ended
 from router.core.invariants import check
-from router.core.state import ENDED_REMEMBERED_MS, FORGET_MASK, next_due_ms, remember_ended
+from router.core.model import decisions, events
 from tests.support.builders import arrived, asked, queue, seen
 
 
-def play(*told: inputs.Input, state: State | None = None, now_ms: int = 100) -> tuple[State, list[Any]]:
+def play(*told: events.Input, state: State | None = None, now_ms: int = 100) -> tuple[State, list[Any]]:
     state = state or State()
     if "billing" not in state.queues:
-        step(state, inputs.QueueSet(queue=queue()), now_ms)
+        step(state, events.QueueSet(queue=queue()), now_ms)
     decided: list[Any] = []
     for one in told:
         decided.extend(step(state, one, now_ms))
@@ -22,11 +23,11 @@ def play(*told: inputs.Input, state: State | None = None, now_ms: int = 100) -> 
 
 
 def kinds(decided: list[Any]) -> list[str]:
-    return [type(one).__name__ for one in decided if not isinstance(one, outputs.AgentRouting)]
+    return [type(one).__name__ for one in decided if not isinstance(one, decisions.AgentRouting)]
 
 
 def offers(decided: list[Any]) -> list[tuple[str, str]]:
-    return [(one.contact_id, one.agent_id) for one in decided if isinstance(one, outputs.Offered)]
+    return [(one.contact_id, one.agent_id) for one in decided if isinstance(one, decisions.Offered)]
 
 
 def test_a_contact_is_offered_to_an_available_agent() -> None:
@@ -66,7 +67,7 @@ def test_skills_count_at_their_level() -> None:
 
 def test_the_queues_requirements_are_the_contacts_too() -> None:
     state = State()
-    step(state, inputs.QueueSet(queue=queue(requirements=(("billing", 50),))), 0)
+    step(state, events.QueueSet(queue=queue(requirements=(("billing", 50),))), 0)
 
     _, decided = play(seen("ann"), seen("bob", skills=(("billing", 70),)), arrived(), state=state)
 
@@ -140,7 +141,7 @@ def test_an_unanswered_offer_goes_back_to_the_head_and_the_agent_is_not_respondi
     play(arrived("c2", accepted_at_ms=2), seen("bob", presence="away"), state=state, now_ms=200)
     assert next_due_ms(state) == 20_100
 
-    _, decided = play(inputs.Ticked(), state=state, now_ms=20_100)
+    _, decided = play(events.Ticked(), state=state, now_ms=20_100)
     _, later = play(seen("bob", seq=2), state=state, now_ms=20_200)
 
     assert kinds(decided) == ["TimedOut"]
@@ -159,7 +160,7 @@ def test_an_accept_at_the_expiry_is_too_late() -> None:
 
 def test_an_agent_not_responding_is_ready_again_when_it_says_so() -> None:
     state, _ = play(seen(), arrived(), now_ms=100)
-    play(inputs.Ticked(), state=state, now_ms=20_100)
+    play(events.Ticked(), state=state, now_ms=20_100)
 
     _, decided = play(seen(seq=2), state=state, now_ms=30_000)
 
@@ -181,7 +182,7 @@ def test_a_declined_contact_comes_back_when_nobody_else_took_it() -> None:
     _, decided = play(asked("decline"), state=state, now_ms=200)
     assert kinds(decided) == ["Declined"]
 
-    _, later = play(inputs.Ticked(), state=state, now_ms=30_200)
+    _, later = play(events.Ticked(), state=state, now_ms=30_200)
 
     assert offers(later) == [("c1", "ann")]
 
@@ -196,7 +197,7 @@ def test_who_declined_gets_the_next_contact() -> None:
 
 def test_a_life_with_wrap_up() -> None:
     state = State()
-    step(state, inputs.QueueSet(queue=queue(wrap_up_ms=5_000)), 0)
+    step(state, events.QueueSet(queue=queue(wrap_up_ms=5_000)), 0)
 
     _, decided = play(seen(), arrived(), asked("accept"), asked("complete"), asked("end_wrap_up"), state=state)
 
@@ -206,10 +207,10 @@ def test_a_life_with_wrap_up() -> None:
 
 def test_wrap_up_ends_by_itself_and_frees_the_agent() -> None:
     state = State()
-    step(state, inputs.QueueSet(queue=queue(wrap_up_ms=5_000)), 0)
+    step(state, events.QueueSet(queue=queue(wrap_up_ms=5_000)), 0)
     play(seen(), arrived("c1"), arrived("c2"), asked("accept"), asked("complete"), state=state, now_ms=100)
 
-    _, decided = play(inputs.Ticked(), state=state, now_ms=5_100)
+    _, decided = play(events.Ticked(), state=state, now_ms=5_100)
 
     assert kinds(decided) == ["Completed", "Offered"]
     assert decided[0].reason == "wrap_up_timeout"
@@ -219,7 +220,7 @@ def test_wrap_up_ends_by_itself_and_frees_the_agent() -> None:
 def test_a_customer_who_leaves_while_an_offer_is_out_takes_it_back(reason: str, end: str) -> None:
     state, _ = play(seen(), arrived())
 
-    _, decided = play(inputs.CancelAsked(contact_id="c1", reason=reason), state=state)
+    _, decided = play(events.CancelAsked(contact_id="c1", reason=reason), state=state)
 
     assert kinds(decided) == ["Rescinded", end]
     assert state.agents["ann"].used_units == 0
@@ -228,7 +229,7 @@ def test_a_customer_who_leaves_while_an_offer_is_out_takes_it_back(reason: str, 
 def test_a_customer_who_leaves_an_agent_ends_the_conversation() -> None:
     state, _ = play(seen(), arrived(), asked("accept"))
 
-    _, decided = play(inputs.CancelAsked(contact_id="c1", reason="customer_gave_up"), state=state)
+    _, decided = play(events.CancelAsked(contact_id="c1", reason="customer_gave_up"), state=state)
 
     assert kinds(decided) == ["Completed"]
     assert decided[0].actor == "customer"
@@ -238,8 +239,8 @@ def test_a_cancellation_of_what_is_unknown_or_over_does_nothing() -> None:
     state, _ = play(seen(), arrived(), asked("accept"), asked("complete"))
 
     _, decided = play(
-        inputs.CancelAsked(contact_id="c1", reason="withdrawn"),
-        inputs.CancelAsked(contact_id="other", reason="withdrawn"),
+        events.CancelAsked(contact_id="c1", reason="withdrawn"),
+        events.CancelAsked(contact_id="other", reason="withdrawn"),
         state=state,
     )
 
@@ -271,7 +272,7 @@ def test_a_paused_contact_is_paused_again_when_its_agent_comes_back() -> None:
 
     _, decided = play(seen(session_no=2, seq=3), state=state, now_ms=10_000)
 
-    assert [one.state for one in decided if isinstance(one, outputs.LinkWasRestored)] == ["paused"]
+    assert [one.state for one in decided if isinstance(one, decisions.LinkWasRestored)] == ["paused"]
 
 
 def test_memory_of_what_ended_shrinks_after_a_peak() -> None:
@@ -290,7 +291,7 @@ def test_an_agent_who_does_not_come_back_loses_the_contact_with_its_age_kept() -
     state, _ = play(seen("ann"), arrived("c1", accepted_at_ms=1), asked("accept"))
     play(seen("ann", seq=2, presence="offline", link_lost=True), arrived("c2", accepted_at_ms=50), state=state)
 
-    _, gone = play(inputs.Ticked(), state=state, now_ms=15_100)
+    _, gone = play(events.Ticked(), state=state, now_ms=15_100)
     _, decided = play(seen("bob"), state=state, now_ms=15_200)
 
     assert kinds(gone) == ["Requeued"]
@@ -324,7 +325,7 @@ def test_a_command_of_an_older_session_is_refused() -> None:
         (asked("end_wrap_up"), "not_held_by_you"),
     ],
 )
-def test_a_command_that_is_not_the_agents_to_give_is_refused(command: inputs.AgentAsked, reason: str) -> None:
+def test_a_command_that_is_not_the_agents_to_give_is_refused(command: events.AgentAsked, reason: str) -> None:
     state, _ = play(seen("ann"), arrived(), seen("bob", presence="break"))
 
     _, decided = play(command, state=state)
@@ -335,7 +336,7 @@ def test_a_command_that_is_not_the_agents_to_give_is_refused(command: inputs.Age
 
 def test_an_accept_of_an_earlier_attempt_is_too_late_even_for_the_same_agent() -> None:
     state, _ = play(seen(), arrived(), now_ms=100)
-    play(inputs.Ticked(), state=state, now_ms=20_100)
+    play(events.Ticked(), state=state, now_ms=20_100)
     play(seen(seq=2), state=state, now_ms=20_200)
 
     _, decided = play(asked("accept", attempt=1), state=state, now_ms=20_300)
@@ -372,5 +373,5 @@ def test_a_new_session_is_said_although_the_agent_may_do_the_same_as_before() ->
 
     _, decided = play(seen(session_no=2, seq=2), seen(session_no=2, seq=3), state=state)
 
-    told = [one for one in decided if isinstance(one, outputs.AgentRouting)]
+    told = [one for one in decided if isinstance(one, decisions.AgentRouting)]
     assert [(one.session_no, one.routing_state) for one in told] == [(2, "ready")]

@@ -8,26 +8,27 @@ import msgspec
 import pytest
 
 from common.contracts.policies import Need, QueuePolicy
-from router.core import State, inputs, outputs, step
-from router.core.values import Queue
+from router.core import State, step
+from router.core.model import decisions, events
+from router.core.model.queue import Queue
 from router.policies.validation import Known, vet
 
 PAGE = Path(__file__).parents[3] / "docs" / "routing.md"
 EXAMPLE = re.compile(r"```json\n(.*?)```\s+```story\n(.*?)```", re.S)
 EXAMPLES = EXAMPLE.findall(PAGE.read_text())
 SAID = {
-    outputs.Offered: "{0.contact_id} offered to {0.agent_id}",
-    outputs.Accepted: "{0.contact_id} accepted by {0.agent_id}",
-    outputs.Rescinded: "{0.contact_id} rescinded from {0.agent_id}",
-    outputs.Requeued: "{0.contact_id} requeued from {0.agent_id}",
-    outputs.Transferred: "{0.contact_id} transferred from {0.agent_id}",
-    outputs.StepJoined: "{0.contact_id} joined step {0.step}",
-    outputs.StepExpired: "{0.contact_id} expired step {0.step}",
-    outputs.Escalated: "{0.contact_id} escalated to {0.priority}",
-    outputs.Overflowed: "{0.contact_id} overflowed: {0.reason}",
-    outputs.CallbackArranged: "{0.contact_id} becomes a callback",
-    outputs.OfferDenied: "{0.agent_id} denied: {0.reason}",
-    outputs.Refused: "refused: {0.reason}",
+    decisions.Offered: "{0.contact_id} offered to {0.agent_id}",
+    decisions.Accepted: "{0.contact_id} accepted by {0.agent_id}",
+    decisions.Rescinded: "{0.contact_id} rescinded from {0.agent_id}",
+    decisions.Requeued: "{0.contact_id} requeued from {0.agent_id}",
+    decisions.Transferred: "{0.contact_id} transferred from {0.agent_id}",
+    decisions.StepJoined: "{0.contact_id} joined step {0.step}",
+    decisions.StepExpired: "{0.contact_id} expired step {0.step}",
+    decisions.Escalated: "{0.contact_id} escalated to {0.priority}",
+    decisions.Overflowed: "{0.contact_id} overflowed: {0.reason}",
+    decisions.CallbackArranged: "{0.contact_id} becomes a callback",
+    decisions.OfferDenied: "{0.agent_id} denied: {0.reason}",
+    decisions.Refused: "refused: {0.reason}",
 }
 
 
@@ -52,10 +53,10 @@ class Story:
     def __init__(self, policy: QueuePolicy) -> None:
         self.state, self.now_ms, self.seqs = State(), 0, 0
         self.told: list[str] = []
-        self.tell(inputs.QueueSet(queue=queue("other", QueuePolicy(need=Need(skill="other")))))
-        self.tell(inputs.QueueSet(queue=queue("q", policy)))
+        self.tell(events.QueueSet(queue=queue("other", QueuePolicy(need=Need(skill="other")))))
+        self.tell(events.QueueSet(queue=queue("q", policy)))
 
-    def tell(self, one: inputs.Input) -> None:
+    def tell(self, one: events.Input) -> None:
         for said in step(self.state, one, self.now_ms):
             text = SAID.get(type(said))
             if text is not None:
@@ -70,12 +71,12 @@ class Story:
                 self.contact(name, dict(word.split("=", 1) for word in rest))
             case ["at", seconds]:
                 self.now_ms = round(float(seconds) * 1_000)
-                self.tell(inputs.Ticked())
+                self.tell(events.Ticked())
             case ["scores", name, *rest]:
                 scores = {agent: int(value) for agent, value in (word.split(":") for word in rest)}
-                self.tell(inputs.ScoresGiven(contact_id=name, scores=scores))
+                self.tell(events.ScoresGiven(contact_id=name, scores=scores))
             case ["open" | "close" as what]:
-                self.tell(inputs.QueueOpened(queue_id="q", is_open=what == "open"))
+                self.tell(events.QueueOpened(queue_id="q", is_open=what == "open"))
             case [agent, "accepts", name]:
                 self.ask("accept", agent, name)
             case [agent, "transfers", name, "to", target]:
@@ -94,7 +95,7 @@ class Story:
         values["region"] = given.pop("region", "")
         values.update({field: int(value) for field, value in given.items()})
         self.tell(
-            inputs.AgentSeen(
+            events.AgentSeen(
                 agent_id=name,
                 pool="p",
                 session_no=1,
@@ -109,7 +110,7 @@ class Story:
     def contact(self, name: str, given: dict[str, str]) -> None:
         need = Need(skill=given["need"]) if "need" in given else Need()
         self.tell(
-            inputs.ContactArrived(
+            events.ContactArrived(
                 contact_id=name,
                 queue_id="q",
                 pool="p",
@@ -127,7 +128,7 @@ class Story:
         (attempt,) = [one.attempt for one in offers if one.agent_id == agent]
         self.seqs += 1
         self.tell(
-            inputs.AgentAsked(
+            events.AgentAsked(
                 verb=verb,
                 command_id=f"k{self.seqs}",
                 agent_id=agent,

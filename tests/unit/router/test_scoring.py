@@ -8,7 +8,7 @@ import pytest
 
 from common.contracts.policies import Choice, Home
 from router import metrics
-from router.core import inputs, outputs
+from router.core.model import decisions, events
 from router.sharding.scorers import Asking, Question, ask_scorer, load, question
 from router.sharding.wait_estimates import Forecasts
 from tests.support.builders import arrived, queue, seen
@@ -44,7 +44,7 @@ async def test_a_scorer_is_asked_about_the_agents_who_could_serve_and_its_best_i
     table = table_of("best")
 
     given = await ask_scorer(asked_about(table), {"best": best})
-    assert given == inputs.ScoresGiven(contact_id="c1", scores={"ann": 10, "bob": 90})
+    assert given == events.ScoresGiven(contact_id="c1", scores={"ann": 10, "bob": 90})
     table.tell(given)
     assert table.offers() == [("c1", "bob")]
 
@@ -78,7 +78,7 @@ def test_a_wait_is_held_against_its_first_estimate() -> None:
     assert told is not None and told.estimate.position == 2
 
     about: dict[str, Any] = {"queue_id": "billing", "pool": "p", "attempt": 1, "agent_id": "ann", "command_id": ""}
-    soon, late_answer = outputs.Accepted(contact_id="c1", **about), outputs.Accepted(contact_id="c2", **about)
+    soon, late_answer = decisions.Accepted(contact_id="c1", **about), decisions.Accepted(contact_id="c2", **about)
     forecasts.learn(table.state, [(soon, table.now_ms + 1), (late_answer, table.now_ms + 10_000_000)])
 
     assert (counted("p50") - before[0], counted("p90") - before[1]) == (1, 1)
@@ -115,9 +115,9 @@ def test_a_scorer_that_is_never_in_time_delays_each_contact_by_its_budget_and_no
 def test_who_is_called_back_later_does_not_wait_for_the_scores_of_the_first_time() -> None:
     table = Table(queue(choice=Choice(method="scorer", scorer="slow", budget_ms=100)))
     table.tell(seen("ann"), arrived("c1"))
-    wish = inputs.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + 5_000, requested_at_ms=table.now_ms)
+    wish = events.CallbackAsked(contact_id="c1", not_before_ms=table.now_ms + 5_000, requested_at_ms=table.now_ms)
     table.tell(wish)
-    table.tell(inputs.QueueSet(queue=queue(version=2)))
+    table.tell(events.QueueSet(queue=queue(version=2)))
 
     table.tick(table.now_ms + 1_000)  # the time for the scores is over while the contact is scheduled
     table.tick(table.now_ms + 5_000)

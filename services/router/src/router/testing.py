@@ -15,8 +15,8 @@ from common.runtime.clock import Clock
 from common.runtime.outbox import OutboxRow, outbox_row
 from common.testing.database import Later, MemoryServer, MemorySession, OutboxRows, Positions
 from common.testing.faults import Line, through
-from router.core.state import ENDED_REMEMBERED_MS, State
-from router.core.values import Queue
+from router.core.index.state import ENDED_REMEMBERED_MS, State
+from router.core.model.queue import Queue
 from router.policies.ports import Judge, nothing_against
 from router.policies.validation import Fault
 from router.sharding.assignment import Lease

@@ -24,7 +24,7 @@ from common.contracts.topics import CATALOGUE, SHARDS
 from common.runtime.clock import SystemClock
 from common.runtime.problems import COMMON, Problem
 from porchlight_docgen import api_reference, event_reference
-from router.core.transitions import picture
+from router.core.model.transitions import picture
 
 NOTE = "<!-- written by `make docs`; do not edit -->\n"
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from porchlight_simulator.scenario import Scenario
 from porchlight_simulator.world import World
-from router.core import State, inputs, outputs
-from router.core.estimates import estimate
+from router.core import State
+from router.core.model import decisions, events
+from router.core.queries.estimate import estimate
 
 Told = tuple[str, int, int, int]
 """(channel, when, median, 90th percentile)."""
@@ -42,17 +43,17 @@ class _Listener:
         self.judged: dict[str, Judged] = {}
         self._told: dict[str, Told] = {}
 
-    def hear(self, state: State, told: inputs.Input, decided: list[outputs.Output]) -> None:
+    def hear(self, state: State, told: events.Input, decided: list[decisions.Output]) -> None:
         """Note an estimate for whoever begins to wait; judge it when an agent has the contact."""
         for output in decided:
-            if isinstance(output, outputs.Queued):
+            if isinstance(output, decisions.Queued):
                 contact = state.contacts.get(output.contact_id)
                 if contact is not None and contact.contact_id in state.place_of:
                     found = estimate(state, contact)
                     if found.p50_ms is not None and found.p90_ms is not None:
                         about = (contact.channel, state.now_ms, found.p50_ms, found.p90_ms)
                         self._told[contact.contact_id] = about
-            elif isinstance(output, outputs.Accepted) and output.contact_id in self._told:
+            elif isinstance(output, decisions.Accepted) and output.contact_id in self._told:
                 channel, at_ms, p50_ms, p90_ms = self._told.pop(output.contact_id)
                 waited_ms = state.now_ms - at_ms
                 judged = self.judged.setdefault(channel, Judged())

@@ -8,14 +8,16 @@ from typing import Any
 from porchlight_simulator.counters import Crew, Kind, Tally
 from porchlight_simulator.distributions import arrival_times, draws, generator, uniforms
 from porchlight_simulator.scenario import AgentSpec, Scenario
-from router.core import State, decide, inputs, outputs
-from router.core.needs import both, skills_need
-from router.core.state import next_due_ms
-from router.core.values import ContactState, Queue
+from router.core import State, decide
+from router.core.index.state import next_due_ms
+from router.core.model import decisions, events
+from router.core.model.contact import ContactState
+from router.core.model.queue import Queue
+from router.core.rules.criteria import both, skills_need
 
 POOL = "simulated"
 ARRIVE, GIVE_UP, ANSWER, FINISH, PRESENCE, OUTAGE, RETRY = range(7)
-Listener = Callable[[State, inputs.Input, list[outputs.Output]], None]
+Listener = Callable[[State, events.Input, list[decisions.Output]], None]
 """Hears what was told and decided, and may look at the state."""
 EVENTS_MAX = 500_000_000
 """A replication that needs more events than this is stopped with an error."""
@@ -48,13 +50,13 @@ class World:
         self._numbers = 0
         self._open_measured = 0
         self._hear: dict[type[Any], Callable[[Any], None]] = {
-            outputs.Offered: self._offered,
-            outputs.Accepted: self._accepted,
-            outputs.Completed: self._completed,
-            outputs.Requeued: self._requeued,
-            outputs.Abandoned: self._abandoned,
-            outputs.Overflowed: self._blocked,
-            outputs.Expired: self._blocked,
+            decisions.Offered: self._offered,
+            decisions.Accepted: self._accepted,
+            decisions.Completed: self._completed,
+            decisions.Requeued: self._requeued,
+            decisions.Abandoned: self._abandoned,
+            decisions.Overflowed: self._blocked,
+            decisions.Expired: self._blocked,
         }
         self._lots = generator(*self._seed, 700)
         self._left = scenario.contacts or 0
@@ -69,7 +71,7 @@ class World:
             due = next_due_ms(self._state)
             if due is not None and (not self._events or due < self._events[0][0]):
                 self._now = max(due, self._now)
-                self._tell(inputs.Ticked())
+                self._tell(events.Ticked())
                 continue
             if not self._events:
                 break
@@ -101,7 +103,7 @@ class World:
                 need=both(skills_need(tuple(sorted(spec.skills.items()))), spec.policy.need),
                 policy=spec.policy,
             )
-            self._tell(inputs.QueueSet(queue=queue))
+            self._tell(events.QueueSet(queue=queue))
         for place, crew in enumerate(scenario.agents):
             self._hire(crew, place)
         self._streams = []
@@ -200,7 +202,7 @@ class World:
             self._open_measured += 1
         self._contact[name] = (place, self._now, counted, handle)
         self._tell(
-            inputs.ContactArrived(
+            events.ContactArrived(
                 contact_id=name,
                 queue_id=stream.queue,
                 pool=POOL,
@@ -220,7 +222,7 @@ class World:
     def _give_up(self, name: str) -> None:
         contact = self._state.contacts.get(name)
         if contact is not None and contact.state in (ContactState.QUEUED, ContactState.OFFERED):
-            self._tell(inputs.CancelAsked(contact_id=name, reason="customer_gave_up"))
+            self._tell(events.CancelAsked(contact_id=name, reason="customer_gave_up"))
 
     def _answer(self, name: str, agent: str, attempt: int) -> None:
         self._ask("accept", name, agent, attempt)
@@ -235,7 +237,7 @@ class World:
         if verb == "complete" and contact.state is not ContactState.ASSIGNED:
             return
         self._tell(
-            inputs.AgentAsked(
+            events.AgentAsked(
                 verb=verb,
                 command_id=f"{verb}/{name}/{attempt}",
                 agent_id=agent,
@@ -251,7 +253,7 @@ class World:
         self._seq[name] = self._seq.get(name, 0) + 1
         self._session.setdefault(name, 1)
         self._tell(
-            inputs.AgentSeen(
+            events.AgentSeen(
                 agent_id=name,
                 pool=POOL,
                 session_no=self._session[name],
@@ -284,7 +286,7 @@ class World:
             self._see(name, "available")
             self._after(float(source.exponential(spec.outages.every)), OUTAGE, (name, True))
 
-    def _tell(self, told: inputs.Input) -> None:
+    def _tell(self, told: events.Input) -> None:
         state = self._state
         hear = self._hear
         decided = decide(state, told, self._now)
@@ -305,9 +307,9 @@ class World:
         """The scorer of a simulation draws lots."""
         for name in list(self._state.to_score):
             lots = self._lots.integers(0, 1 << 30, len(self._crew_of)).tolist()
-            self._tell(inputs.ScoresGiven(contact_id=name, scores=dict(zip(self._crew_of, lots, strict=True))))
+            self._tell(events.ScoresGiven(contact_id=name, scores=dict(zip(self._crew_of, lots, strict=True))))
 
-    def _offered(self, output: outputs.Offered) -> None:
+    def _offered(self, output: decisions.Offered) -> None:
         contact = self._state.contacts[output.contact_id]
         if contact.holding is None:
             delay = 0.0
@@ -317,7 +319,7 @@ class World:
                 delay = next(draws(spec.answers_after, source))
             self._after(delay, ANSWER, (output.contact_id, output.agent_id, output.attempt))
 
-    def _accepted(self, output: outputs.Accepted) -> None:
+    def _accepted(self, output: decisions.Accepted) -> None:
         name, agent = output.contact_id, output.agent_id
         place, came, counted, handle = self._contact[name]
         kind = self._tally.kinds[self._streams[place][0].name]
@@ -332,7 +334,7 @@ class World:
         speed = self._crew_of[agent][2].speed
         self._after(handle / speed, FINISH, (name, agent, output.attempt))
 
-    def _completed(self, output: outputs.Completed) -> None:
+    def _completed(self, output: decisions.Completed) -> None:
         self._freed(output.agent_id)
         self._contact.pop(output.contact_id, None)
 
@@ -341,10 +343,10 @@ class World:
         if self._busy[agent] == 0:
             self._change_busy(agent, -1)
 
-    def _requeued(self, output: outputs.Requeued) -> None:
+    def _requeued(self, output: decisions.Requeued) -> None:
         self._freed(output.agent_id)
 
-    def _abandoned(self, output: outputs.Abandoned) -> None:
+    def _abandoned(self, output: decisions.Abandoned) -> None:
         place, came, counted, _ = self._contact.pop(output.contact_id)
         stream, _, _, _, chances, _ = self._streams[place]
         if counted:
@@ -353,7 +355,7 @@ class World:
         if stream.retry is not None and next(chances) < stream.retry.share:
             self._after(stream.retry.after, RETRY, (place,))
 
-    def _blocked(self, output: outputs.ContactDecision) -> None:
+    def _blocked(self, output: decisions.ContactDecision) -> None:
         place, _, counted, _ = self._contact.pop(output.contact_id)
         if counted:
             self._tally.kinds[self._streams[place][0].name].blocked += 1

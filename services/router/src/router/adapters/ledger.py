@@ -15,8 +15,8 @@ from common.runtime.bus import Incoming, Place
 from common.runtime.database import AWAY, open_connection
 from common.runtime.failures import Retryable
 from common.runtime.following import reason_shown
-from router.core.state import ENDED_REMEMBERED_MS, State
-from router.core.values import Queue
+from router.core.index.state import ENDED_REMEMBERED_MS, State
+from router.core.model.queue import Queue
 from router.sharding.ports import Batch, Diverged, Fenced, LogLine, Reign
 from router.sharding.rebuilding import rebuild
 from router.translate import queue_from

@@ -7,8 +7,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from common.runtime.clock import Clock
-from router.core.state import State
-from router.core.values import ContactState
+from router.core.index.state import State
+from router.core.model.contact import ContactState
 from router.sharding.worker import Shard
 
 QUEUES_MAX = 500

@@ -11,7 +11,7 @@ import structlog
 from common.runtime.clock import Clock
 from common.runtime.database import Pool, borrowed
 from common.runtime.failures import Retryable
-from router.core.explain import explain
+from router.core.queries.explain import explain
 from router.sharding.worker import Shard
 
 log = structlog.get_logger()

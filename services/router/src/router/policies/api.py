@@ -17,7 +17,7 @@ from common.runtime.http import require_role
 from common.runtime.on_its_way import OnItsWay
 from common.runtime.outbox import OutboxRow
 from common.runtime.problems import INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, answer, documented
-from router.core.needs import skills_need
+from router.core.rules.criteria import skills_need
 from router.errors import POLICY_CANNOT_WORK, POOL_IS_FIXED
 from router.policies.ports import Judge, Queues
 from router.policies.validation import Fault, Known, vet

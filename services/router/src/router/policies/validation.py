@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from common.contracts.needs import is_impossible, need_faults, size_faults
 from common.contracts.policies import OVERFLOW_RULES_MAX, PARALLEL_MAX, STEPS_MAX, Condition, Need, QueuePolicy
-from router.core.needs import both
-from router.core.values import CHANNEL_UNITS
+from router.core.model.queue import CHANNEL_UNITS
+from router.core.rules.criteria import both
 from router.policies.opening_hours import faults_of
 
 PRIORITY_MAX = 1_000

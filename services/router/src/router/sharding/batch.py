@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import msgspec
 
 from common.contracts.codec import type_of
-from router.core import outputs
-from router.core.outputs import RELEASES, Output
-from router.core.state import State
-from router.core.values import ENDED, Contact
+from router.core.index.state import State
+from router.core.model import decisions
+from router.core.model.contact import ENDED, Contact
+from router.core.model.decisions import RELEASES, Output
 from router.sharding.ports import Assigned, Batch, Capacity, ContactRow, LogLine, Reign
 from router.translate import body_of, fact_from, key_of
 
@@ -78,7 +78,7 @@ def _correlation(state: State, output: Output) -> str:
     return "" if contact is None else contact.correlation
 
 
-ENDS = (outputs.Completed, outputs.Abandoned, outputs.Cancelled, outputs.Expired, outputs.Overflowed)
+ENDS = (decisions.Completed, decisions.Abandoned, decisions.Cancelled, decisions.Expired, decisions.Overflowed)
 
 
 def _row(contact: Contact, ended_at_ms: int | None) -> ContactRow:
@@ -133,18 +133,18 @@ def _assignments(decided: Decided) -> list[_Change]:
                 contact_id=output.contact_id, attempt=output.attempt, agent_id=output.agent_id
             )
         match output:
-            case outputs.Offered():
+            case decisions.Offered():
                 change.made, change.units = True, output.unit_numbers
                 change.capacity, change.over = output.capacity, output.over
-            case outputs.Accepted():
+            case decisions.Accepted():
                 change.accepted = True
-            case outputs.Paused():
+            case decisions.Paused():
                 change.units = ()
-            case outputs.Resumed():
+            case decisions.Resumed():
                 change.units, change.capacity, change.over = output.unit_numbers, output.capacity, output.over
             case _:
                 change.released_at_ms, change.units = at_ms, ()
     return list(changes.values())
 
 
-ASSIGNS = (outputs.Offered, outputs.Accepted, outputs.Paused, outputs.Resumed, *RELEASES)
+ASSIGNS = (decisions.Offered, decisions.Accepted, decisions.Paused, decisions.Resumed, *RELEASES)

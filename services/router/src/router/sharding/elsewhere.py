@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from router.core import State, inputs
+from router.core import State
+from router.core.model import events
 from router.sharding.ports import Ledger
 
 LOOK_EVERY_MS = 1_000
@@ -23,11 +24,11 @@ class Elsewhere:
         self._watched: set[str] | None = None
         self._looked_at_ms = 0
 
-    async def look(self, state: State, told: Sequence[inputs.Input], now_ms: int) -> list[inputs.Input]:
+    async def look(self, state: State, told: Sequence[events.Input], now_ms: int) -> list[events.Input]:
         """What was told, with the units elsewhere of those who sign in, and before it what changed of others."""
         if self._watched is None:
             self._watched = {agent.agent_id for agent in state.agents.values() if agent.elsewhere}
-        asked = {one.agent_id for one in told if isinstance(one, inputs.AgentSeen) and _signs_in(state, one)}
+        asked = {one.agent_id for one in told if isinstance(one, events.AgentSeen) and _signs_in(state, one)}
         is_time = bool(self._watched) and now_ms - self._looked_at_ms >= LOOK_EVERY_MS
         if is_time:
             self._looked_at_ms = now_ms
@@ -36,7 +37,7 @@ class Elsewhere:
         watched = sorted(self._watched - asked) if is_time else []
         found = await self._ledger.elsewhere([*sorted(asked), *watched])
         changed = [
-            inputs.UnitsElsewhere(agent_id=name, unit_numbers=found.get(name, ()))
+            events.UnitsElsewhere(agent_id=name, unit_numbers=found.get(name, ()))
             for name in watched
             if name in state.agents and state.agents[name].elsewhere != found.get(name, ())
         ]
@@ -44,12 +45,12 @@ class Elsewhere:
         return [*changed, *(_with(one, asked, found) for one in told)]
 
 
-def _signs_in(state: State, told: inputs.AgentSeen) -> bool:
+def _signs_in(state: State, told: events.AgentSeen) -> bool:
     agent = state.agents.get(told.agent_id)
     return told.presence != "offline" and (agent is None or agent.session_no < told.session_no)
 
 
-def _with(one: inputs.Input, asked: set[str], found: dict[str, tuple[int, ...]]) -> inputs.Input:
-    if isinstance(one, inputs.AgentSeen) and one.agent_id in asked:
+def _with(one: events.Input, asked: set[str], found: dict[str, tuple[int, ...]]) -> events.Input:
+    if isinstance(one, events.AgentSeen) and one.agent_id in asked:
         return msgspec.structs.replace(one, elsewhere=found.get(one.agent_id, ()))
     return one

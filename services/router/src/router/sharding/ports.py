@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.runtime.bus import Incoming, Place
-from router.core.state import State
-from router.core.values import Queue
+from router.core.index.state import State
+from router.core.model.queue import Queue
 from router.sharding.assignment import Lease
 
 

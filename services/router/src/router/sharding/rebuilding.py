@@ -14,10 +14,12 @@ import structlog
 from common.contracts.needs import size_faults
 from common.contracts.policies import ANYBODY, Need
 from router import metrics
+from router.core.index.state import State
 from router.core.invariants import checking
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
 from router.core.restore import restoring
-from router.core.state import State
-from router.core.values import Agent, Contact, Queue
 
 log = structlog.get_logger()
 

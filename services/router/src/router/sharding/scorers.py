@@ -11,8 +11,9 @@ from typing import Any
 import structlog
 
 from router import metrics
-from router.core import State, inputs
-from router.core.explain import explain
+from router.core import State
+from router.core.model import events
+from router.core.queries.explain import explain
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ def question(state: State, contact_id: str) -> Question | None:
     )
 
 
-async def ask_scorer(asked: Question, scorers: Mapping[str, Scorer]) -> inputs.ScoresGiven | None:
+async def ask_scorer(asked: Question, scorers: Mapping[str, Scorer]) -> events.ScoresGiven | None:
     """The scores, or None when there is no such scorer, it failed, or it took longer than its budget."""
     scorer = scorers.get(asked.scorer)
     if scorer is None:
@@ -81,7 +82,7 @@ async def ask_scorer(asked: Question, scorers: Mapping[str, Scorer]) -> inputs.S
     try:
         async with asyncio.timeout(asked.budget_ms / 1_000):
             scores = await loop.run_in_executor(_threads(), scorer, asked.about, asked.agents)
-        return inputs.ScoresGiven(
+        return events.ScoresGiven(
             contact_id=asked.contact_id, scores={str(name): int(score) for name, score in scores.items()}
         )
     except TimeoutError:
@@ -102,7 +103,7 @@ class Asking:
 
     def __init__(self, scorers: Mapping[str, Scorer]) -> None:
         self._scorers = scorers
-        self.tasks: set[asyncio.Task[inputs.ScoresGiven | None]] = set()
+        self.tasks: set[asyncio.Task[events.ScoresGiven | None]] = set()
 
     def begin(self, state: State) -> None:
         """Ask about every contact that wants scores; beyond `ASKED_MAX` questions on their way one counts as late."""
@@ -123,7 +124,7 @@ class Asking:
             log.exception("scorer_not_asked", contact_id=contact_id)
             return None
 
-    def answers(self) -> list[inputs.ScoresGiven]:
+    def answers(self) -> list[events.ScoresGiven]:
         """What came since the last call."""
         done = {task for task in self.tasks if task.done()}
         self.tasks -= done

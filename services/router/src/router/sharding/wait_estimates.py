@@ -5,12 +5,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from router import metrics
-from router.core import State, outputs
-from router.core.estimates import COUNTED_MAX, Estimate, estimate
-from router.core.outputs import Output
-from router.core.state import Entry, Group
-from router.core.values import Contact, ContactState
-from router.core.waiting import is_true
+from router.core import State
+from router.core.index.state import Entry, Group
+from router.core.index.waiting import is_true
+from router.core.model import decisions
+from router.core.model.contact import Contact, ContactState
+from router.core.model.decisions import Output
+from router.core.queries.estimate import COUNTED_MAX, Estimate, estimate
 
 OLD_AFTER_MS = 5_000
 KEPT_MAX = 20_000
@@ -53,16 +54,18 @@ class Forecasts:
         """Note a first estimate for those who begin to wait, and judge those of who was answered."""
         left = FIRST_MAX
         for output, at_ms in decided:
-            if isinstance(output, outputs.Queued):
+            if isinstance(output, decisions.Queued):
                 contact = state.contacts.get(output.contact_id)
                 if contact is not None and contact.contact_id in state.place_of and left:
                     left -= 1
                     _keep(self._first, contact.contact_id, Told(at_ms, estimate(state, contact)))
-            elif isinstance(output, outputs.Accepted):
+            elif isinstance(output, decisions.Accepted):
                 first = self._first.pop(output.contact_id, None)
                 if first is not None:
                     _judge(first, at_ms - first.at_ms)
-            elif isinstance(output, (outputs.Abandoned, outputs.Cancelled, outputs.Expired, outputs.Overflowed)):
+            elif isinstance(
+                output, (decisions.Abandoned, decisions.Cancelled, decisions.Expired, decisions.Overflowed)
+            ):
                 self._first.pop(output.contact_id, None)
 
     def _place(self, state: State, contact: Contact) -> int | None:

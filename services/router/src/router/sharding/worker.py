@@ -22,9 +22,11 @@ from common.runtime.following import note_read
 from common.runtime.metrics import parked
 from common.runtime.tracing import applying
 from router import metrics
-from router.core import State, inputs, step
-from router.core.state import next_due_ms
-from router.core.values import Contact, Queue
+from router.core import State, step
+from router.core.index.state import next_due_ms
+from router.core.model import events
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
 from router.policies import opening_hours
 from router.sharding.batch import Decided, make_batch
 from router.sharding.containment import TRIES_MAX, Blame, Care, described
@@ -36,7 +38,7 @@ from router.translate import input_from
 
 log = structlog.get_logger()
 
-Heard = tuple[Incoming | None, inputs.Input]
+Heard = tuple[Incoming | None, events.Input]
 """What the core is told, and the record that says it."""
 
 INPUTS_MAX = 64
@@ -196,7 +198,7 @@ class Shard:
         told = [*opened, *self._with_hours(told, now_ms), *scored]
         decided: Decided = []
         rested_s = monotonic_s()
-        for self._applied, one in told or [(None, inputs.Ticked())]:
+        for self._applied, one in told or [(None, events.Ticked())]:
             decided.extend((output, now_ms) for output in step(self._state, one, now_ms))
             if monotonic_s() - rested_s > STRETCH_S:
                 await asyncio.sleep(0)
@@ -218,7 +220,7 @@ class Shard:
         records = [None] * changed + [record for record, _ in heard]
         return list(zip(records, told, strict=True))
 
-    def _hours(self, now_ms: int) -> list[inputs.Input]:
+    def _hours(self, now_ms: int) -> list[events.Input]:
         """Queues that opened or closed; looked at once a second, and told first: who comes to a closed queue is not asked for."""
         if now_ms - self._hours_at_ms < HOURS_EVERY_MS:
             return []
@@ -229,19 +231,19 @@ class Shard:
         """Before a queue's new policy whether it is open by it."""
         found: list[Heard] = []
         for record, one in told:
-            if isinstance(one, inputs.QueueSet):
+            if isinstance(one, events.QueueSet):
                 known = self._state.queues.get(one.queue.queue_id)
                 if known is None or known.version < one.queue.version:
                     found += [(record, changed) for changed in self._hours_of(one.queue, now_ms)]
             found.append((record, one))
         return found
 
-    def _hours_of(self, queue: Queue, now_ms: int) -> list[inputs.Input]:
+    def _hours_of(self, queue: Queue, now_ms: int) -> list[events.Input]:
         is_open = queue.policy.hours is None or opening_hours.is_open(queue.policy.hours, now_ms)
         if self._open.get(queue.queue_id, True) == is_open:
             return []
         self._open[queue.queue_id] = is_open
-        return [inputs.QueueOpened(queue_id=queue.queue_id, is_open=is_open)]
+        return [events.QueueOpened(queue_id=queue.queue_id, is_open=is_open)]
 
     async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         told: list[Heard] = []
@@ -254,7 +256,7 @@ class Shard:
                 continue
             correlation = record.envelope.correlation_id if record.envelope is not None else ""
             one = None if record.fact is None else input_from(record.fact, correlation=correlation)
-            if isinstance(one, inputs.ContactArrived):
+            if isinstance(one, events.ContactArrived):
                 if one.contact_id in again:
                     continue
                 if one.queue_id not in self._state.queues:
@@ -263,7 +265,7 @@ class Shard:
                     if queue is None:
                         await self._park(record, f"there is no queue {one.queue_id}")
                         continue
-                    told.append((record, inputs.QueueSet(queue=queue)))
+                    told.append((record, events.QueueSet(queue=queue)))
             if one is not None:
                 told.append((record, one))
         return told

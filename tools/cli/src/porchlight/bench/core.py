@@ -19,9 +19,12 @@ from common.contracts.policies import Need, Offers, Order, QueuePolicy
 from porchlight_simulator.scenario import Scenario
 from porchlight_simulator.validation.exact_cases import erlang_c
 from porchlight_simulator.world import World
-from router.core import State, decide, engine, inputs, step
+from router.core import State, decide, engine, step
+from router.core.model import events
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
 from router.core.restore import restore
-from router.core.values import Agent, Contact, Queue
 
 SIZES = ((1_000, 200), (10_000, 2_000), (100_000, 20_000))
 SKILLS, SKILLS_OF_AN_AGENT = 50, 3
@@ -54,13 +57,13 @@ class Floor:
 class Subject:
     """The core with so many waiting contacts and busy agents: each decision is an agent who becomes free and is offered one."""
 
-    def __init__(self, waiting: int, agents: int, tell: Callable[[State, inputs.Input, int], Any]) -> None:
+    def __init__(self, waiting: int, agents: int, tell: Callable[[State, events.Input, int], Any]) -> None:
         self._random = Random(7)  # noqa: S311 # the same every time
         self._tell = tell
         self.state = State()
         self._now, self._number = 1, 0
         policy = QueuePolicy(offers=Offers(auto_accept=True))
-        decide(self.state, inputs.QueueSet(queue=_queue(policy)), self._now)
+        decide(self.state, events.QueueSet(queue=_queue(policy)), self._now)
         self.agents = [f"a{number:05d}" for number in range(agents)]
         for name in self.agents:
             skills = sorted(self._random.sample(range(SKILLS), SKILLS_OF_AN_AGENT))
@@ -94,7 +97,7 @@ class Subject:
         self._number += 1
         self._now += 1
         skill = self._random.randrange(SKILLS)
-        arrived = inputs.ContactArrived(
+        arrived = events.ContactArrived(
             contact_id=f"c{self._number:09d}",
             queue_id="q",
             pool="p",
@@ -127,8 +130,8 @@ def _queue(policy: QueuePolicy) -> Queue:
     )
 
 
-def _agent(name: str, skills: Sequence[int]) -> inputs.AgentSeen:
-    return inputs.AgentSeen(
+def _agent(name: str, skills: Sequence[int]) -> events.AgentSeen:
+    return events.AgentSeen(
         agent_id=name,
         pool="p",
         session_no=1,
@@ -140,8 +143,8 @@ def _agent(name: str, skills: Sequence[int]) -> inputs.AgentSeen:
     )
 
 
-def _complete(agent: str, contact_id: str, attempt: int) -> inputs.AgentAsked:
-    return inputs.AgentAsked(
+def _complete(agent: str, contact_id: str, attempt: int) -> events.AgentAsked:
+    return events.AgentAsked(
         verb="complete",
         command_id=contact_id,
         agent_id=agent,
@@ -238,7 +241,7 @@ def _policy_change(waiting: int, agents: int) -> dict[str, float]:
         policy = QueuePolicy(offers=Offers(auto_accept=True), order=order, ttl_ms=version * 10**9)
         changed = msgspec.structs.replace(_queue(policy), version=version)
         started = perf_counter()
-        decide(subject.state, inputs.QueueSet(queue=changed), subject.state.now_ms)
+        decide(subject.state, events.QueueSet(queue=changed), subject.state.now_ms)
         best = min(best, perf_counter() - started)
         subject._forget()
     assert len(subject.state.place_of) == waiting, "contacts were lost"
@@ -283,23 +286,23 @@ def _simulator() -> dict[str, float]:
 def _bare_loop(contacts: int) -> float:
     """M/M/12 by a heap of events and nothing else."""
     source = Random(1)  # noqa: S311 # the same every time
-    events = [(source.expovariate(4.2), False)]
+    heap = [(source.expovariate(4.2), False)]
     free, done, waited = 12, 0, 0.0
     line: deque[float] = deque()
     while done < contacts:
-        now, ends = heapq.heappop(events)
+        now, ends = heapq.heappop(heap)
         if not ends:
-            heapq.heappush(events, (now + source.expovariate(4.2), False))
+            heapq.heappush(heap, (now + source.expovariate(4.2), False))
             if free:
                 free -= 1
-                heapq.heappush(events, (now + source.expovariate(0.5), True))
+                heapq.heappush(heap, (now + source.expovariate(0.5), True))
             else:
                 line.append(now)
         else:
             done += 1
             if line:
                 waited += now - line.popleft()
-                heapq.heappush(events, (now + source.expovariate(0.5), True))
+                heapq.heappush(heap, (now + source.expovariate(0.5), True))
             else:
                 free += 1
     return waited

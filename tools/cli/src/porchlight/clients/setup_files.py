@@ -13,7 +13,7 @@ from common.contracts.agents import AGENT_ID, AGENT_ID_CHARS_MAX
 from common.contracts.policies import QueuePolicy
 from porchlight.files.structured import read_file
 from porchlight.installation import Trouble
-from router.core.needs import skills_need
+from router.core.rules.criteria import skills_need
 from router.policies.api import QueueIn
 from router.policies.validation import Known, vet
 

@@ -10,8 +10,8 @@ from common.contracts.needs import need_faults
 from porchlight.files.structured import line_of, read_file
 from porchlight.installation import Trouble
 from porchlight_simulator.scenario import RANDOM, Draw, QueueSpec, Scenario, Stream
-from router.core.needs import skills_need
-from router.core.values import CHANNEL_UNITS
+from router.core.model.queue import CHANNEL_UNITS
+from router.core.rules.criteria import skills_need
 from router.policies.validation import Known, vet
 
 CONTACTS_MAX = 10_000_000

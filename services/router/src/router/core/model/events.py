@@ -3,7 +3,7 @@
 import msgspec
 
 from common.contracts.policies import ANYBODY, Need
-from router.core.values import Queue
+from router.core.model.queue import Queue
 
 
 class QueueSet(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The table of contact states: which output may lead from which state to which. The picture in the docs is drawn from it."""
 
-from router.core import outputs as o
-from router.core.values import ContactState as S
+from router.core.model import decisions as o
+from router.core.model.contact import ContactState as S
 
 TRANSITIONS: dict[tuple[S | None, type[o.ContactDecision]], tuple[S, ...]] = {
     (None, o.Scheduled): (S.SCHEDULED,),

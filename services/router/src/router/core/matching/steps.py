@@ -1,12 +1,13 @@
 """Timed routing steps: for a while only some agents, then more. Sticky routing is a step that is put in front."""
 
 from common.contracts.policies import Need, Step
-from router.core import outputs
-from router.core.outputs import Output
-from router.core.staff import able_profiles, name_agents
-from router.core.state import Group, Profile, State
-from router.core.values import Contact, Queue
-from router.core.waiting import is_true, need_now, put_waiting, take_waiting, wake_at
+from router.core.index.agents import able_profiles, name_agents
+from router.core.index.state import Group, Profile, State
+from router.core.index.waiting import is_true, need_now, put_waiting, take_waiting, wake_at
+from router.core.model import decisions
+from router.core.model.contact import Contact
+from router.core.model.decisions import Output
+from router.core.model.queue import Queue
 
 TRANSFER_WAIT_MS = 30_000
 """A contact that was passed on to an agent, or asks for one by name, waits so long for that agent where the queue says
@@ -41,11 +42,11 @@ def join_step(state: State, contact: Contact, decided: list[Output]) -> None:
         step = contact.steps[contact.step]
         about = {"contact_id": contact.contact_id, "queue_id": contact.queue_id, "pool": contact.pool}
         if is_unstaffed(state, contact, step):
-            decided.append(outputs.StepSkipped(**about, step=contact.step + 1))
+            decided.append(decisions.StepSkipped(**about, step=contact.step + 1))
             contact.step += 1
             continue
         contact.step_ends_ms = state.now_ms + step.expires_ms
-        decided.append(outputs.StepJoined(**about, step=contact.step + 1, expires_at_ms=contact.step_ends_ms))
+        decided.append(decisions.StepJoined(**about, step=contact.step + 1, expires_at_ms=contact.step_ends_ms))
         wake_at(state, contact, contact.step_ends_ms)
         break
     else:
@@ -74,7 +75,7 @@ def leave_unstaffed_step(state: State, contact: Contact, decided: list[Output]) 
 def end_step(state: State, contact: Contact, decided: list[Output], *, expired: bool) -> None:
     """On to the next step, or to the queue's own need after the last."""
     take_waiting(state, contact)
-    kind = outputs.StepExpired if expired else outputs.StepSkipped
+    kind = decisions.StepExpired if expired else decisions.StepSkipped
     decided.append(
         kind(contact_id=contact.contact_id, queue_id=contact.queue_id, pool=contact.pool, step=contact.step + 1)
     )

@@ -11,10 +11,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from common.contracts.policies import Need
-from router.core.needs import Traits
-from router.core.outputs import Output
-from router.core.room import Demand
-from router.core.values import Agent, Contact, Queue
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.decisions import Output
+from router.core.model.queue import Queue
+from router.core.rules.capacity import Demand
+from router.core.rules.criteria import Traits
 
 ENDED_REMEMBERED_MS = 300_000
 ENDED_REMEMBERED_MAX = 100_000

@@ -4,11 +4,12 @@ Nobody waited beside an able agent with room before this step, so only what the 
 contacts came to, and the agents that came to be free. A contact that nobody can serve delays no other.
 """
 
-from router.core.choice import choose, may_spare
-from router.core.needs import skills_of
-from router.core.state import Entry, Group, Profile, State
-from router.core.values import Agent, Contact
-from router.core.waiting import head, is_true, rank_now
+from router.core.index.state import Entry, Group, Profile, State
+from router.core.index.waiting import head, is_true, rank_now
+from router.core.matching.selection import choose, may_spare
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.rules.criteria import skills_of
 
 Rank = tuple[int, int, int, int, str]
 

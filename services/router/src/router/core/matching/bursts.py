@@ -1,10 +1,11 @@
 """Bursts: contacts that come together are decided together, as an assignment problem; in calm times each at once."""
 
-from router.core.choice import may_spare, rank, spared
-from router.core.room import obstacle
-from router.core.state import IDLE, Group, State, set_timer
-from router.core.steps import members
-from router.core.values import Agent, Contact
+from router.core.index.state import IDLE, Group, State, set_timer
+from router.core.matching.selection import may_spare, rank, spared
+from router.core.matching.steps import members
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.rules.capacity import obstacle
 
 TOGETHER_MAX = 40
 """Contacts, and agents, of one assignment problem; what is left over is decided one by one."""

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 from common.contracts.policies import Need, QueuePolicy
-from router.core.needs import both, either
-from router.core.room import demand_of
-from router.core.staff import able_profiles, name_agents, place_everybody
-from router.core.state import HEAP_SLACK, Entry, Group, GroupKey, State, free_number, set_timer
-from router.core.values import Contact, Queue
+from router.core.index.agents import able_profiles, name_agents, place_everybody
+from router.core.index.state import HEAP_SLACK, Entry, Group, GroupKey, State, free_number, set_timer
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
+from router.core.rules.capacity import demand_of
+from router.core.rules.criteria import both, either
 
 DEFAULT_ORDER = QueuePolicy().order
 """Most queues have it: decided without looking at its parts."""

@@ -1,25 +1,13 @@
-"""What the core knows of queues, contacts and agents. Only the engine changes them, and only inside a step."""
+"""What the core knows of a contact, and of the offers that are made of it. Only the engine changes them, and only inside a step."""
 
 from enum import StrEnum
 
 import msgspec
 
-from common.contracts.policies import ANYBODY, Need, QueuePolicy, Step
+from common.contracts.policies import Need, Step
 
 DECLINES_REMEMBERED_MAX = 50
 """Declines that a contact remembers; the oldest is forgotten first."""
-CHANNEL_UNITS = {
-    "voice": 6,
-    "callback": 6,
-    "screen_share": 6,
-    "chat": 2,
-    "social": 2,
-    "sms": 1,
-    "email": 1,
-}
-"""Capacity units that a contact takes where its queue says nothing else."""
-
-
 EXCEED, INTERRUPT, CUT = "exceed", "interrupt", "cut"
 """Why an attempt may take units beyond its agent's capacity: its queue may exceed it, or interrupts what the agent has in hand;
 or the capacity was lowered while it had them."""
@@ -52,21 +40,6 @@ ENDED = frozenset(
     }
 )
 HELD = frozenset({ContactState.ASSIGNED, ContactState.PAUSED, ContactState.LINK_LOST, ContactState.WRAP_UP})
-
-
-class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue and its policy. `need` is everything that its contacts ask of an agent."""
-
-    queue_id: str
-    pool: str
-    version: int
-    priority: int
-    offer_timeout_ms: int
-    wrap_up_ms: int
-    link_grace_ms: int
-    service_level_ms: int
-    need: Need = ANYBODY
-    policy: QueuePolicy = QueuePolicy()
 
 
 class Offer(msgspec.Struct, kw_only=True):
@@ -148,52 +121,3 @@ class Contact(msgspec.Struct, kw_only=True):
         if self.holding is not None:
             return self.holding.agent_id
         return self.offers[-1].agent_id if self.offers else ""
-
-
-class Agent(msgspec.Struct, kw_only=True):
-    """An agent as the router sees one.
-
-    `routing_state` is `ready` when offers may be made; `idle_since_ms` is when the agent last had nothing to do with
-    work: missed offers do not reset it. `work` maps a contact to its channel and the capacity units that it takes;
-    `paused` contacts take none; for the `resuming` one capacity is kept; `elsewhere` are units that contacts of another shard
-    still take, from before the agent came to a pool of this one. After `break_due_ms`, `shift_ends_ms` and
-    `denied_from_ms` nothing may run on; from `premium_from_ms` on work costs a premium; `lapses_ms`:
-    when time next takes room away.
-    """
-
-    agent_id: str
-    pool: str
-    session_no: int
-    seq: int
-    presence: str
-    skills: tuple[tuple[str, int], ...]
-    units: int
-    routing_state: str
-    idle_since_ms: int
-    languages: tuple[str, ...] = ()
-    region: str = ""
-    attributes: tuple[tuple[str, str], ...] = ()
-    channel_max: tuple[tuple[str, int], ...] = ()
-    link_score: int = 100
-    auto_accept: bool = False
-    offer_extra_ms: int = 0
-    shift_ends_ms: int | None = None
-    break_due_ms: int | None = None
-    premium_from_ms: int | None = None
-    denied_from_ms: int | None = None
-    denied_reason: str = ""
-    work: dict[str, tuple[str, tuple[int, ...]]] = {}
-    strikes: int = 0
-    turn: int = 0
-    tokens: dict[str, tuple[int, int]] = {}
-    is_timed: bool = False
-    lapses_ms: int | None = None
-    paused: list[str] = []
-    resuming: str = ""
-    told_denial: str = ""
-    elsewhere: tuple[int, ...] = ()
-
-    @property
-    def used_units(self) -> int:
-        """Units that its contacts take; above `units` after capacity was cut or exceeded on purpose."""
-        return sum([len(numbers) for _, numbers in self.work.values()]) + len(self.elsewhere)

@@ -3,18 +3,9 @@
 from collections.abc import Collection
 
 from common.contracts.policies import Condition, Overflow
-from router.core import inputs, outputs
-from router.core.binding import bind_to_queue
-from router.core.changes import move, move_to, whose
-from router.core.choice import KEPT_IN
-from router.core.contacts import call_back
-from router.core.estimates import estimate, estimate_newest
-from router.core.outputs import Output
-from router.core.staff import able_profiles, name_agents, place_everybody
-from router.core.state import IDLE, State, set_timer
-from router.core.steps import members, skip_where_nobody_is
-from router.core.values import Contact, ContactState, Queue
-from router.core.waiting import (
+from router.core.index.agents import able_profiles, name_agents, place_everybody
+from router.core.index.state import IDLE, State, set_timer
+from router.core.index.waiting import (
     age_queues,
     forget_demands,
     longest_wait_ms,
@@ -24,6 +15,16 @@ from router.core.waiting import (
     take_all_waiting,
     take_waiting,
 )
+from router.core.lifecycle.binding import bind_to_queue
+from router.core.lifecycle.changes import move, move_to, whose
+from router.core.lifecycle.contact import call_back
+from router.core.matching.selection import KEPT_IN
+from router.core.matching.steps import members, skip_where_nobody_is
+from router.core.model import decisions, events
+from router.core.model.contact import Contact, ContactState
+from router.core.model.decisions import Output
+from router.core.model.queue import Queue
+from router.core.queries.estimate import estimate, estimate_newest
 
 MOVES_MAX = 16
 """A contact that overflowed so often stays where it is."""
@@ -34,7 +35,7 @@ GROUPS_JUDGED_MAX = 20
 QUEUE_FULL = "queue_full"
 
 
-def set_queue(state: State, told: inputs.QueueSet, decided: list[Output]) -> None:
+def set_queue(state: State, told: events.QueueSet, decided: list[Output]) -> None:
     """Take a newer definition; the contacts that wait in the queue follow it at once."""
     queue = told.queue
     known = state.queues.get(queue.queue_id)
@@ -117,7 +118,7 @@ def _asks_nothing(queue: Queue) -> bool:
     )
 
 
-def open_queue(state: State, told: inputs.QueueOpened, _decided: list[Output]) -> None:
+def open_queue(state: State, told: events.QueueOpened, _decided: list[Output]) -> None:
     """The queue's hours began or ended."""
     if told.is_open:
         state.closed.discard(told.queue_id)
@@ -316,7 +317,7 @@ def _act(state: State, contact: Contact, rule: Overflow, decided: list[Output]) 
             call_back(state, contact, None, "router", decided)
         return
     take_waiting(state, contact)
-    end = outputs.Overflowed(**whose(contact), reason=_reason(rule), message=rule.message)
+    end = decisions.Overflowed(**whose(contact), reason=_reason(rule), message=rule.message)
     move(state, contact, end, decided)
 
 

@@ -2,9 +2,10 @@
 
 from zlib import crc32
 
-from router.core import inputs, outputs
-from router.core.binding import bind_to_queue
-from router.core.changes import (
+from router.core.index.state import Group, State
+from router.core.index.waiting import lives_until_ms, put_waiting, score_now, take_waiting, wake_at
+from router.core.lifecycle.binding import bind_to_queue
+from router.core.lifecycle.changes import (
     attempted,
     complete,
     enter_queue,
@@ -18,21 +19,21 @@ from router.core.changes import (
     touch_agent,
     whose,
 )
-from router.core.choice import choose
-from router.core.estimates import foresee, learn_wait
-from router.core.needs import both, skills_need
-from router.core.outputs import Output
-from router.core.room import allot, spend_token, units_of
-from router.core.state import Group, State
-from router.core.steps import end_step
-from router.core.values import DECLINES_REMEMBERED_MAX, Agent, Contact, ContactState, Offer
-from router.core.waiting import lives_until_ms, put_waiting, score_now, take_waiting, wake_at
+from router.core.matching.selection import choose
+from router.core.matching.steps import end_step
+from router.core.model import decisions, events
+from router.core.model.agent import Agent
+from router.core.model.contact import DECLINES_REMEMBERED_MAX, Contact, ContactState, Offer
+from router.core.model.decisions import Output
+from router.core.queries.estimate import foresee, learn_wait
+from router.core.rules.capacity import allot, spend_token, units_of
+from router.core.rules.criteria import both, skills_need
 
 SOLE_DECLINE_MS = 5_000
 """An agent who let the contact go and is the only one who could serve it is asked again after this short while."""
 
 
-def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> None:
+def arrive(state: State, told: events.ContactArrived, decided: list[Output]) -> None:
     """A contact joins its queue, now or when it is due."""
     if told.contact_id in state.contacts or told.contact_id in state.ended:
         return
@@ -69,7 +70,7 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
         contact.promise = "due"
         schedule(state, contact, age_ms)
         decided.append(
-            outputs.Scheduled(
+            decisions.Scheduled(
                 **whose(contact),
                 channel=contact.channel,
                 priority=contact.priority,
@@ -86,7 +87,7 @@ def arrive(state: State, told: inputs.ContactArrived, decided: list[Output]) -> 
         enter_queue(state, contact, contact.queue_id, decided)
 
 
-def shared_out(state: State, told: inputs.ContactArrived) -> str:
+def shared_out(state: State, told: events.ContactArrived) -> str:
     """The queue that gets the contact by percentage; the same customer always the same one."""
     place = crc32((told.customer or told.contact_id).encode()) % 100
     queue = state.queues[told.queue_id]
@@ -104,7 +105,7 @@ def schedule(state: State, contact: Contact, due_ms: int) -> None:
     wake_at(state, contact, due_ms)
 
 
-def cancel(state: State, told: inputs.CancelAsked, decided: list[Output]) -> None:
+def cancel(state: State, told: events.CancelAsked, decided: list[Output]) -> None:
     """The customer left, or the integration took the contact back. What is unknown or over is left alone."""
     contact = state.contacts.get(told.contact_id)
     if contact is None or contact.state is ContactState.WRAP_UP:
@@ -118,13 +119,13 @@ def cancel(state: State, told: inputs.CancelAsked, decided: list[Output]) -> Non
         return
     for pending in list(contact.offers):
         rescind(state, contact, pending, told.reason, decided)
-    end = outputs.Abandoned if actor == "customer" else outputs.Cancelled
+    end = decisions.Abandoned if actor == "customer" else decisions.Cancelled
     if contact.state is ContactState.QUEUED:
         take_waiting(state, contact)
     move(state, contact, end(**whose(contact), reason=told.reason), decided)
 
 
-def ask_callback(state: State, told: inputs.CallbackAsked, decided: list[Output]) -> None:
+def ask_callback(state: State, told: events.CallbackAsked, decided: list[Output]) -> None:
     """The customer asks to be called back: the last wish counts. Whoever is with an agent is being served already."""
     contact = state.contacts.get(told.contact_id)
     if contact is None or (told.requested_at_ms and told.requested_at_ms <= contact.callback_asked_ms):
@@ -154,7 +155,7 @@ def call_back(state: State, contact: Contact, due_ms: int | None, actor: str, de
         due_ms = due_ms or state.now_ms
         if contact.due_ms == contact.routing_age_at_ms:
             contact.routing_age_at_ms = due_ms  # it never waited: its age begins when it is due
-    arranged = outputs.CallbackArranged(
+    arranged = decisions.CallbackArranged(
         **whose(contact),
         actor=actor,
         due_ms=due_ms,
@@ -204,7 +205,7 @@ def _offer_to(state: State, contact: Contact, agent: Agent, group: Group, score:
     agent.turn = state.turns
     if queue.policy.fair is not None:
         spend_token(agent, queue.queue_id, queue.policy.fair, state.now_ms)
-    made = outputs.Offered(
+    made = decisions.Offered(
         contact_id=contact.contact_id,
         queue_id=contact.queue_id,
         pool=contact.pool,
@@ -244,7 +245,7 @@ def accept(state: State, contact: Contact, taken: Offer, command_id: str, decide
     watch_ms = state.queues[contact.queue_id].policy.offers.first_response_ms
     contact.awaits_response = watch_ms > 0
     contact.due_ms = state.now_ms + watch_ms if watch_ms else None
-    yes = outputs.Accepted(
+    yes = decisions.Accepted(
         contact_id=contact.contact_id,
         queue_id=contact.queue_id,
         pool=contact.pool,
@@ -259,7 +260,7 @@ def accept(state: State, contact: Contact, taken: Offer, command_id: str, decide
 
 def decline(state: State, contact: Contact, declined: Offer, command_id: str, decided: list[Output]) -> None:
     """Back at the head of its order, and for a while not to this agent again."""
-    no = outputs.Declined(**attempted(contact, declined), command_id=command_id, still_out=len(contact.offers) - 1)
+    no = decisions.Declined(**attempted(contact, declined), command_id=command_id, still_out=len(contact.offers) - 1)
     remember = state.queues[contact.queue_id].policy.offers.decline_memory_ms
     set_aside(state, contact, declined.agent_id, remember)
     release(state, contact, declined, no, decided, worked=False)
@@ -316,7 +317,7 @@ def _ripen(state: State, contact: Contact, decided: list[Output]) -> None:
     ends_ms = lives_until_ms(queue, contact)
     if ends_ms is not None and ends_ms <= now_ms:
         take_waiting(state, contact)
-        expired = outputs.Expired(**whose(contact), waited_ms=now_ms - contact.routing_age_at_ms)
+        expired = decisions.Expired(**whose(contact), waited_ms=now_ms - contact.routing_age_at_ms)
         move(state, contact, expired, decided)
         return
     if contact.scores_due_ms is not None and contact.scores_due_ms <= now_ms:
@@ -332,7 +333,7 @@ def _ripen(state: State, contact: Contact, decided: list[Output]) -> None:
             contact.priority = escalation.priority
             put_waiting(state, contact)
             state.touched_contacts[contact.contact_id] = contact
-            decided.append(outputs.Escalated(**whose(contact), priority=contact.priority, waited_ms=waited_ms))
+            decided.append(decisions.Escalated(**whose(contact), priority=contact.priority, waited_ms=waited_ms))
     if contact.step_ends_ms is not None and contact.step_ends_ms <= now_ms:
         end_step(state, contact, decided, expired=True)
     state.dirty_groups[state.place_of[contact.contact_id][0].no] = None
@@ -344,7 +345,7 @@ def _strike(state: State, contact: Contact, late: Offer, decided: list[Output]) 
     """RONA: the offer was not answered. After enough strikes in a row the agent is not responding."""
     agent = state.agents[late.agent_id]
     agent.strikes += 1
-    missed = outputs.TimedOut(**attempted(contact, late), still_out=len(contact.offers) - 1)
+    missed = decisions.TimedOut(**attempted(contact, late), still_out=len(contact.offers) - 1)
     release(state, contact, late, missed, decided, worked=False)
     if agent.strikes >= state.queues[contact.queue_id].policy.offers.strikes:
         agent.strikes = 0
@@ -379,7 +380,7 @@ def give_up_resuming(state: State, contact: Contact, decided: list[Output]) -> N
     assert contact.holding is not None, contact
     agent = state.agents[contact.holding.agent_id]
     decided.append(
-        outputs.Refused(
+        decisions.Refused(
             command_id=contact.resume_command,
             agent_id=agent.agent_id,
             pool=contact.pool,
@@ -395,8 +396,8 @@ def give_up_resuming(state: State, contact: Contact, decided: list[Output]) -> N
     touch_agent(state, agent)
 
 
-def _queued(contact: Contact) -> outputs.Queued:
-    return outputs.Queued(
+def _queued(contact: Contact) -> decisions.Queued:
+    return decisions.Queued(
         contact_id=contact.contact_id,
         queue_id=contact.queue_id,
         pool=contact.pool,

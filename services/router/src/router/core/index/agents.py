@@ -3,13 +3,13 @@
 from heapq import heapify, heappop, heappush
 
 from common.contracts.policies import Need
-from router.core import outputs
-from router.core.crews import count_agent
-from router.core.needs import Traits, is_met, named_agents
-from router.core.outputs import Output
-from router.core.room import ANYTHING, DENIALS, hours_obstacle, is_denial, lapses_ms, obstacle, refilled_ms
-from router.core.state import HEAP_SLACK, Profile, State, free_number, set_timer
-from router.core.values import Agent
+from router.core.index.crews import count_agent
+from router.core.index.state import HEAP_SLACK, Profile, State, free_number, set_timer
+from router.core.model import decisions
+from router.core.model.agent import Agent
+from router.core.model.decisions import Output
+from router.core.rules.capacity import ANYTHING, DENIALS, hours_obstacle, is_denial, lapses_ms, obstacle, refilled_ms
+from router.core.rules.criteria import Traits, is_met, named_agents
 
 NAMED_MAX = 50_000
 """Names that contacts ask for and that are remembered; beyond it only those that some group asks for still are."""
@@ -165,7 +165,7 @@ def say_denials(state: State, decided: list[Output]) -> None:
         agent.told_denial = reason
         state.touched_agents[agent_id] = agent
         decided.append(
-            outputs.OfferDenied(agent_id=agent_id, pool=agent.pool, session_no=agent.session_no, reason=reason)
+            decisions.OfferDenied(agent_id=agent_id, pool=agent.pool, session_no=agent.session_no, reason=reason)
         )
     state.denials.clear()
 

@@ -2,16 +2,24 @@
 
 from common.contracts.needs import is_impossible
 from common.contracts.policies import Need
-from router.core import inputs, outputs
-from router.core.binding import bind_to_queue
-from router.core.changes import attempted, complete, enter_queue, finish_conversation, move, release, touch_agent
-from router.core.contacts import accept, decline, give_up_resuming, set_aside, shorten_aside
-from router.core.needs import both, is_met
-from router.core.outputs import Output
-from router.core.room import allot, could_ever_take, demand_of, obstacle
-from router.core.state import State
-from router.core.values import Contact, ContactState, Offer
-from router.core.waiting import queue_need, wake_at
+from router.core.index.state import State
+from router.core.index.waiting import queue_need, wake_at
+from router.core.lifecycle.binding import bind_to_queue
+from router.core.lifecycle.changes import (
+    attempted,
+    complete,
+    enter_queue,
+    finish_conversation,
+    move,
+    release,
+    touch_agent,
+)
+from router.core.lifecycle.contact import accept, decline, give_up_resuming, set_aside, shorten_aside
+from router.core.model import decisions, events
+from router.core.model.contact import Contact, ContactState, Offer
+from router.core.model.decisions import Output
+from router.core.rules.capacity import allot, could_ever_take, demand_of, obstacle
+from router.core.rules.criteria import both, is_met
 
 KIND_OF = {"agent_not_signed_in": "unknown_agent", "agent_not_able": "unknown_agent", "nobody_able": "unknown_queue"}
 """The reason that every reader of the log knows, for those that came later; these go as its detail."""
@@ -27,7 +35,7 @@ _WANTED: dict[str, tuple[ContactState, ...]] = {
 }
 
 
-def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> None:
+def answer(state: State, asked: events.AgentAsked, decided: list[Output]) -> None:
     """Do what the agent asks for, or say why not."""
     contact = state.contacts.get(asked.contact_id)
     if contact is not None and _is_repeated(contact, asked):
@@ -35,7 +43,7 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
     reason = _obstacle(state, contact, asked)
     if reason:
         decided.append(
-            outputs.Refused(
+            decisions.Refused(
                 command_id=asked.command_id,
                 agent_id=asked.agent_id,
                 pool=asked.pool,
@@ -56,7 +64,7 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
             decline(state, contact, offer, asked.command_id, decided)
         case "respond":
             contact.awaits_response, contact.due_ms = False, None
-            move(state, contact, outputs.Responded(**attempted(contact, offer), command_id=asked.command_id), decided)
+            move(state, contact, decisions.Responded(**attempted(contact, offer), command_id=asked.command_id), decided)
         case "pause":
             _pause(state, contact, offer, asked.command_id, decided)
         case "resume":
@@ -69,7 +77,7 @@ def answer(state: State, asked: inputs.AgentAsked, decided: list[Output]) -> Non
             complete(state, contact, decided, actor="agent", reason="completed", command_id=asked.command_id)
 
 
-def _is_repeated(contact: Contact, asked: inputs.AgentAsked) -> bool:
+def _is_repeated(contact: Contact, asked: events.AgentAsked) -> bool:
     """Whether the agent who holds the contact repeats what was done. Ids are each agent's own: two may choose the same."""
     holding, verb = contact.holding, asked.verb
     if holding is None or holding.attempt != asked.attempt or holding.agent_id != asked.agent_id:
@@ -81,13 +89,13 @@ def _is_repeated(contact: Contact, asked: inputs.AgentAsked) -> bool:
     return verb == "resume" and asked.command_id == contact.resume_command
 
 
-def _offer_of(contact: Contact, asked: inputs.AgentAsked) -> Offer | None:
+def _offer_of(contact: Contact, asked: events.AgentAsked) -> Offer | None:
     if contact.holding is not None:
         return contact.holding if contact.holding.attempt == asked.attempt else None
     return next((one for one in contact.offers if one.attempt == asked.attempt), None)
 
 
-def _obstacle(state: State, contact: Contact | None, asked: inputs.AgentAsked) -> str:
+def _obstacle(state: State, contact: Contact | None, asked: events.AgentAsked) -> str:
     agent = state.agents.get(asked.agent_id)
     if agent is None or asked.session_no < agent.session_no:
         return "old_session"
@@ -106,7 +114,7 @@ def _obstacle(state: State, contact: Contact | None, asked: inputs.AgentAsked) -
     return ""
 
 
-def _transfer_obstacle(state: State, contact: Contact, asked: inputs.AgentAsked) -> str:
+def _transfer_obstacle(state: State, contact: Contact, asked: events.AgentAsked) -> str:
     """Who gets the contact must be able to take it, now or later; a queue that is full or closed lets it wait."""
     queue = state.queues.get(asked.to_queue or contact.queue_id)
     if queue is None or queue.pool != contact.pool:
@@ -129,7 +137,7 @@ def _transfer_obstacle(state: State, contact: Contact, asked: inputs.AgentAsked)
     return ""
 
 
-def _need_afterwards(contact: Contact, asked: inputs.AgentAsked) -> Need:
+def _need_afterwards(contact: Contact, asked: events.AgentAsked) -> Need:
     """What the contact itself asks for once it is passed on."""
     if asked.need is None:
         return contact.need
@@ -143,7 +151,7 @@ def _pause(state: State, contact: Contact, offer: Offer, command_id: str, decide
     agent.paused.append(contact.contact_id)
     offer.unit_numbers = ()
     contact.awaits_response, contact.due_ms = False, None
-    move(state, contact, outputs.Paused(**attempted(contact, offer), command_id=command_id), decided)
+    move(state, contact, decisions.Paused(**attempted(contact, offer), command_id=command_id), decided)
     touch_agent(state, agent)
 
 
@@ -191,7 +199,7 @@ def try_resuming(state: State, contact: Contact, decided: list[Output]) -> bool:
     agent.paused.remove(contact.contact_id)
     offer.unit_numbers = numbers
     contact.due_ms = None
-    resumed = outputs.Resumed(
+    resumed = decisions.Resumed(
         **attempted(contact, offer),
         command_id=contact.resume_command,
         unit_numbers=numbers,
@@ -207,7 +215,7 @@ def try_resuming(state: State, contact: Contact, decided: list[Output]) -> bool:
     return True
 
 
-def _transfer(state: State, contact: Contact, offer: Offer, asked: inputs.AgentAsked, decided: list[Output]) -> None:
+def _transfer(state: State, contact: Contact, offer: Offer, asked: events.AgentAsked, decided: list[Output]) -> None:
     """Pass the contact on, its age kept; the agent who passed it on is not asked again for a while."""
     from_queue = contact.queue_id
     contact.queue_id = asked.to_queue or contact.queue_id
@@ -217,7 +225,7 @@ def _transfer(state: State, contact: Contact, offer: Offer, asked: inputs.AgentA
     contact.need = _need_afterwards(contact, asked)
     queue = state.queues[contact.queue_id]
     set_aside(state, contact, offer.agent_id, queue.policy.offers.decline_memory_ms, why="passed_on")
-    passed = outputs.Transferred(
+    passed = decisions.Transferred(
         **attempted(contact, offer), command_id=asked.command_id, from_queue=from_queue, to_agent=asked.to_agent
     )
     release(state, contact, offer, passed, decided, worked=True)

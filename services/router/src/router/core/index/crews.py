@@ -4,9 +4,9 @@ Signed-in agents are counted by class (units and channel limits): for each class
 of how many agents of the class each profile has, so that a sum over any set of profiles is a handful of steps.
 """
 
-from router.core.room import Demand
-from router.core.state import CrewClass, State
-from router.core.values import Agent
+from router.core.index.state import CrewClass, State
+from router.core.model.agent import Agent
+from router.core.rules.capacity import Demand
 
 CLASSES_MAX = 64
 """Classes that are told apart; beyond it the channel limits of the agents in new ones are not looked at."""

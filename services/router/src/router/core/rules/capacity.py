@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from common.contracts.policies import Fair
-from router.core.values import CHANNEL_UNITS, EXCEED, INTERRUPT, Agent, Queue
+from router.core.model.agent import Agent
+from router.core.model.contact import EXCEED, INTERRUPT
+from router.core.model.queue import CHANNEL_UNITS, Queue
 
 TOKEN = 1_000
 """Tokens are counted in thousandths, so that refilling needs no fractions."""

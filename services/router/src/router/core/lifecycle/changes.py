@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from router.core import outputs
-from router.core.binding import bind_to_queue, follow_queue
-from router.core.bursts import hold_bursts
-from router.core.crews import count_agent
-from router.core.estimates import learn_handling
-from router.core.needs import both
-from router.core.outputs import AttemptDecision, ContactDecision, Output
-from router.core.staff import able_profiles, place_agent
-from router.core.state import State, remember_ended
-from router.core.steps import leave_unstaffed_step
-from router.core.transitions import TRANSITIONS
-from router.core.values import ENDED, Agent, Contact, ContactState, Offer
-from router.core.waiting import borrowing_need, moments, put_waiting, take_waiting, wake_at
+from router.core.index.agents import able_profiles, place_agent
+from router.core.index.crews import count_agent
+from router.core.index.state import State, remember_ended
+from router.core.index.waiting import borrowing_need, moments, put_waiting, take_waiting, wake_at
+from router.core.lifecycle.binding import bind_to_queue, follow_queue
+from router.core.matching.bursts import hold_bursts
+from router.core.matching.steps import leave_unstaffed_step
+from router.core.model import decisions
+from router.core.model.agent import Agent
+from router.core.model.contact import ENDED, Contact, ContactState, Offer
+from router.core.model.decisions import AttemptDecision, ContactDecision, Output
+from router.core.model.transitions import TRANSITIONS
+from router.core.queries.estimate import learn_handling
+from router.core.rules.criteria import both
 
 
 def move(
@@ -42,7 +43,7 @@ def release(
     agent = state.agents[offer.agent_id]
     if contact.holding is offer and contact.resume_command:
         decided.append(
-            outputs.Refused(
+            decisions.Refused(
                 command_id=contact.resume_command,
                 agent_id=agent.agent_id,
                 pool=contact.pool,
@@ -68,7 +69,7 @@ def release(
     still_out = ContactState.OFFERED if contact.offers else None
     move(state, contact, output, decided, to=still_out)
     if contact.state is ContactState.QUEUED:
-        if not isinstance(output, outputs.Transferred):
+        if not isinstance(output, decisions.Transferred):
             follow_queue(state, contact, decided)
             leave_unstaffed_step(state, contact, decided)
             put_waiting(state, contact)
@@ -92,7 +93,7 @@ def finish_conversation(state: State, contact: Contact, decided: list[Output], *
         return
     contact.due_ms = state.now_ms + queue.wrap_up_ms
     contact.awaits_response = False
-    began = outputs.WrapUpBegan(
+    began = decisions.WrapUpBegan(
         **attempted(contact, holding), ends_at_ms=contact.due_ms, actor=actor, command_id=command_id
     )
     move(state, contact, began, decided)
@@ -106,7 +107,7 @@ def complete(
     holding = contact.holding
     assert holding is not None, contact
     learn_handling(state, contact)
-    done = outputs.Completed(
+    done = decisions.Completed(
         contact_id=contact.contact_id,
         queue_id=contact.queue_id,
         pool=contact.pool,
@@ -121,14 +122,14 @@ def complete(
 
 def rescind(state: State, contact: Contact, offer: Offer, reason: str, decided: list[Output]) -> None:
     """Take a pending offer back."""
-    back = outputs.Rescinded(**attempted(contact, offer), reason=reason, still_out=len(contact.offers) - 1)
+    back = decisions.Rescinded(**attempted(contact, offer), reason=reason, still_out=len(contact.offers) - 1)
     release(state, contact, offer, back, decided, worked=False)
 
 
 def requeue(state: State, contact: Contact, reason: str, decided: list[Output]) -> None:
     """The agent lost the contact: back at the head of its order, its age kept."""
     assert contact.holding is not None, contact
-    back = outputs.Requeued(**attempted(contact, contact.holding), reason=reason)
+    back = decisions.Requeued(**attempted(contact, contact.holding), reason=reason)
     release(state, contact, contact.holding, back, decided, worked=True)
 
 
@@ -158,7 +159,7 @@ def enter_queue(state: State, contact: Contact, queue_id: str, decided: list[Out
 def move_to(state: State, contact: Contact, queue_id: str, reason: str, decided: list[Output]) -> None:
     """On to another queue, the age kept."""
     take_waiting(state, contact)
-    moved = outputs.Moved(
+    moved = decisions.Moved(
         contact_id=contact.contact_id,
         queue_id=queue_id,
         pool=contact.pool,
@@ -182,7 +183,7 @@ def set_routing_state(
         state.dirty_queues[queue_id] = None  # there is more capacity now, or less
     agent.told_denial = ""  # readers take the new reason for the old one
     decided.append(
-        outputs.AgentRouting(
+        decisions.AgentRouting(
             agent_id=agent.agent_id,
             pool=agent.pool,
             session_no=agent.session_no,

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from common.contracts.policies import Need
-from router.core.choice import may_spare
-from router.core.needs import is_met, named_agents
-from router.core.room import Demand, demand_of, obstacle
-from router.core.staff import able_profiles
-from router.core.state import Group, State
-from router.core.values import Agent, Contact, ContactState
-from router.core.waiting import need_now, queue_need, score_now
+from router.core.index.agents import able_profiles
+from router.core.index.state import Group, State
+from router.core.index.waiting import need_now, queue_need, score_now
+from router.core.matching.selection import may_spare
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact, ContactState
+from router.core.rules.capacity import Demand, demand_of, obstacle
+from router.core.rules.criteria import is_met, named_agents
 
 AGENTS_MAX = 200
 """Agents in an explanation; the rest is counted by reason."""

@@ -2,15 +2,16 @@
 an agent who had no room becomes free. What they decide is what `matching` would: nobody waited beside an able agent before.
 """
 
-from router.core.changes import touch_agent
-from router.core.choice import choose
-from router.core.contacts import offer, offer_at
-from router.core.matching import first_contact
-from router.core.outputs import Output
-from router.core.staff import place_agent, room_of
-from router.core.state import State
-from router.core.values import Agent, Contact
-from router.core.waiting import entry_of, group_for, put_waiting
+from router.core.index.agents import place_agent, room_of
+from router.core.index.state import State
+from router.core.index.waiting import entry_of, group_for, put_waiting
+from router.core.lifecycle.changes import touch_agent
+from router.core.lifecycle.contact import offer, offer_at
+from router.core.matching.pairs import first_contact
+from router.core.matching.selection import choose
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.decisions import Output
 
 
 def decide_everyday(state: State, decided: list[Output]) -> None:

@@ -1,11 +1,11 @@
 """What a contact's queue makes of it: the one place where a contact takes on the policy of its queue."""
 
-from router.core.outputs import Output
-from router.core.room import units_of
-from router.core.state import State
-from router.core.steps import join_step, plan
-from router.core.values import Contact, ContactState
-from router.core.waiting import moments, wake_at
+from router.core.index.state import State
+from router.core.index.waiting import moments, wake_at
+from router.core.matching.steps import join_step, plan
+from router.core.model.contact import Contact, ContactState
+from router.core.model.decisions import Output
+from router.core.rules.capacity import units_of
 
 
 def bind_to_queue(state: State, contact: Contact, decided: list[Output]) -> None:

@@ -1,11 +1,13 @@
 """Which of the able agents with room is asked. Every order ends in the agent's id."""
 
-from router.core.needs import both, skills_of
-from router.core.room import obstacle
-from router.core.staff import able_profiles, first_agent, place_agent
-from router.core.state import IDLE, LOAD, TURN, Group, Profile, State
-from router.core.values import Agent, Contact, Queue
-from router.core.waiting import demand_number
+from router.core.index.agents import able_profiles, first_agent, place_agent
+from router.core.index.state import IDLE, LOAD, TURN, Group, Profile, State
+from router.core.index.waiting import demand_number
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.queue import Queue
+from router.core.rules.capacity import obstacle
+from router.core.rules.criteria import both, skills_of
 
 KEPT_IN = {"round_robin": TURN, "least_loaded": LOAD}
 """Choices that need an order of their own among the agents of a profile."""

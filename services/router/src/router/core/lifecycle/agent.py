@@ -1,14 +1,15 @@
 """What agents are: the latest picture of each, and the consequences for what it was offered and holds."""
 
-from router.core import inputs, outputs
-from router.core.changes import attempted, move, rescind, set_routing_state, touch_agent
-from router.core.contacts import give_up_resuming
-from router.core.outputs import Output
-from router.core.staff import count_staffed, settle
-from router.core.state import State, set_timer
-from router.core.steps import skip_unstaffed
-from router.core.values import CUT, HELD, Agent, Contact, ContactState
-from router.core.waiting import wake_at
+from router.core.index.agents import count_staffed, settle
+from router.core.index.state import State, set_timer
+from router.core.index.waiting import wake_at
+from router.core.lifecycle.changes import attempted, move, rescind, set_routing_state, touch_agent
+from router.core.lifecycle.contact import give_up_resuming
+from router.core.matching.steps import skip_unstaffed
+from router.core.model import decisions, events
+from router.core.model.agent import Agent
+from router.core.model.contact import CUT, HELD, Contact, ContactState
+from router.core.model.decisions import Output
 
 PICTURE = (
     "pool",
@@ -32,7 +33,7 @@ PICTURE = (
 )
 
 
-def see_agent(state: State, told: inputs.AgentSeen, decided: list[Output]) -> None:
+def see_agent(state: State, told: events.AgentSeen, decided: list[Output]) -> None:
     """Take the latest picture of an agent; draw the consequences for what it was offered and holds."""
     agent = state.agents.get(told.agent_id)
     if agent is not None and (told.session_no, told.seq) <= (agent.session_no, agent.seq):
@@ -75,7 +76,7 @@ def see_agent(state: State, told: inputs.AgentSeen, decided: list[Output]) -> No
     touch_agent(state, agent)
 
 
-def note_elsewhere(state: State, told: inputs.UnitsElsewhere, _decided: list[Output]) -> None:
+def note_elsewhere(state: State, told: events.UnitsElsewhere, _decided: list[Output]) -> None:
     """Contacts of another shard gave the agent's units back, or took some."""
     agent = state.agents.get(told.agent_id)
     if agent is not None and agent.elsewhere != told.unit_numbers:
@@ -132,11 +133,11 @@ def _consequence(
             give_up_resuming(state, contact, decided)
         contact.due_ms = state.now_ms + state.queues[contact.queue_id].link_grace_ms
         contact.awaits_response = False
-        lost = outputs.LinkWasLost(**attempted(contact, contact.holding), held_until_ms=contact.due_ms)
+        lost = decisions.LinkWasLost(**attempted(contact, contact.holding), held_until_ms=contact.due_ms)
         move(state, contact, lost, decided)
         wake_at(state, contact, contact.due_ms)
     elif not gone and contact.state is ContactState.LINK_LOST:
         contact.due_ms = None
         back = ContactState.ASSIGNED if contact.contact_id in agent.work else ContactState.PAUSED
-        restored = outputs.LinkWasRestored(**attempted(contact, contact.holding), state=back.value)
+        restored = decisions.LinkWasRestored(**attempted(contact, contact.holding), state=back.value)
         move(state, contact, restored, decided, to=back)
