@@ -113,8 +113,8 @@ $(COMPILED): $(INSTALLED) services/router/compile-core.sh $(wildcard services/ro
 	@touch $@
 
 test-compiled: $(COMPILED) ## the core as machine code, as images carry it: its unit and model tests, and the same bytes (a C compiler, 3 minutes)
-	@PYTHONPATH=build/compiled $(BIN)/pytest -q tests/unit/router tests/unit/simulation tests/model \
-	  --deselect tests/unit/router/test_containment.py::test_a_timer_that_makes_every_step_fail_rings_no_more # it plants its fault by replacing a function of the core
+	@PYTHONPATH=build/compiled $(BIN)/pytest -q tests/unit/router tests/unit/porchlight_simulator tests/unit/porchlight/simulate tests/model \
+	  --deselect tests/unit/router/sharding/test_containment.py::test_a_timer_that_makes_every_step_fail_rings_no_more # it plants its fault by replacing a function of the core
 	@$(BIN)/python -c '$(DIGEST)' >build/as-python && PYTHONPATH=build/compiled $(BIN)/python -c '$(DIGEST)' >build/as-machine-code
 	cmp build/as-python build/as-machine-code
 

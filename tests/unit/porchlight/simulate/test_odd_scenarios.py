@@ -16,7 +16,7 @@ from porchlight.simulate.command import compare, simulate_scenario
 from porchlight.simulate.scenario_files import read_scenario
 from porchlight_simulator.statistics import controlled, figure, rare
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SCENE = """\
 unit: seconds
 horizon: 600

@@ -13,7 +13,7 @@ from router.core.model import decisions, events
 from router.core.model.queue import Queue
 from router.policies.validation import Known, vet
 
-PAGE = Path(__file__).parents[3] / "docs" / "routing.md"
+PAGE = Path(__file__).parents[4] / "docs" / "routing.md"
 EXAMPLE = re.compile(r"```json\n(.*?)```\s+```story\n(.*?)```", re.S)
 EXAMPLES = EXAMPLE.findall(PAGE.read_text())
 SAID = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from common.contracts.codec import TYPES, BadFact, decode, encode, type_of
 from common.contracts.envelope import BadEnvelope, Envelope, from_headers, to_headers
 from common.contracts.topics import CATALOGUE, shard_of
-from tests.unit.common.samples import sample
+from tests.unit.common.contracts.samples import sample
 
 GOLDEN = Path(__file__).parent / "golden"
 

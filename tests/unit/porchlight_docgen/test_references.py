@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from common.contracts.topics import CATALOGUE, SHARDS
 from porchlight_docgen import api_reference, event_reference
 
-GOLDEN = Path(__file__).parents[1] / "common" / "golden"
+GOLDEN = Path(__file__).parents[1] / "common" / "contracts" / "golden"
 EVENTS = event_reference.description()
 SERVICES = api_reference.descriptions()
 OPERATIONS = [

@@ -23,7 +23,7 @@ from porchlight_simulator.scenario import AgentSpec, Draw, Outage, QueueSpec, Re
 from porchlight_simulator.statistics import figure, rows, student
 from porchlight_simulator.world import World
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 EVENING = ROOT / "docs" / "examples" / "evening.yaml"
 AT_ONCE = QueuePolicy(offers=Offers(auto_accept=True))
 
