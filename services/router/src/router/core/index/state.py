@@ -97,7 +97,7 @@ class Handling:
 
 @dataclass(slots=True)
 class Lesson:
-    """What waits that came true taught about estimates: see `estimates`."""
+    """What waits that came true taught about estimates: see `queries.estimate`."""
 
     count: int = 0
     shift: float = 0.0

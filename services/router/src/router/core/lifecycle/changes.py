@@ -77,7 +77,7 @@ def release(
             wake_at(state, contact, at_ms)  # its step or its life may have ended meanwhile
     state.touched_agents[agent.agent_id] = agent
     if state.freed is None and agent.agent_id not in state.slots:
-        state.freed = agent  # it may be asked at once: see `everyday`
+        state.freed = agent  # it may be asked at once: see `fast_path`
     elif state.freed is not agent:
         touch_agent(state, agent)
 

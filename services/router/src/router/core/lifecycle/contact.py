@@ -82,7 +82,7 @@ def arrive(state: State, told: events.ContactArrived, decided: list[Output]) -> 
     decided.append(_queued(contact))
     foresee(state, contact, queue)
     if queue.queue_id in state.calm and not contact.named_agent and state.newcomer is None:
-        state.newcomer = contact  # it may never have to wait: see `everyday`
+        state.newcomer = contact  # it may never have to wait: see `fast_path`
     else:
         enter_queue(state, contact, contact.queue_id, decided)
 

@@ -1,5 +1,5 @@
 """The two everyday cases, decided without the detour over the indexes: a contact comes where nobody waits for the same, and
-an agent who had no room becomes free. What they decide is what `matching` would: nobody waited beside an able agent before.
+an agent who had no room becomes free. What they decide is what `pairs` would: nobody waited beside an able agent before.
 """
 
 from router.core.index.agents import place_agent, room_of
@@ -15,7 +15,7 @@ from router.core.model.decisions import Output
 
 
 def decide_everyday(state: State, decided: list[Output]) -> None:
-    """Offer the newcomer, or to the agent who became free; else let them wait where `matching` finds them."""
+    """Offer the newcomer, or to the agent who became free; else let them wait where `pairs` finds them."""
     newcomer, freed = state.newcomer, state.freed
     state.newcomer = state.freed = None
     alone = not (state.dirty_agents or state.dirty_groups or state.keeps_headroom) and state.is_plain
