@@ -9,8 +9,8 @@ trap 'rm -rf "$work"' EXIT
 cp -r "$destination/router" "$work/"
 cd "$work"
 modules=""
-for name in index/state index/agents index/waiting rules/criteria rules/capacity matching/selection matching/pairs matching/bursts \
-  matching/steps lifecycle/changes lifecycle/contact lifecycle/fast_path lifecycle/commands lifecycle/agent lifecycle/queue \
+for name in index/state index/agents index/waiting rules/criteria rules/capacity rules/order matching/selection matching/pairs \
+  matching/bursts matching/steps lifecycle/changes lifecycle/contact lifecycle/fast_path lifecycle/commands lifecycle/agent lifecycle/queue \
   queries/estimate invariants engine; do
   modules="$modules router/core/$name.py"
 done

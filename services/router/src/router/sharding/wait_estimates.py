@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from router import metrics
 from router.core import State
-from router.core.index.state import Entry, Group
+from router.core.index.state import Group
 from router.core.index.waiting import is_true
 from router.core.model import decisions
 from router.core.model.contact import Contact, ContactState
 from router.core.model.decisions import Output
 from router.core.queries.estimate import COUNTED_MAX, Estimate, estimate
+from router.core.rules.order import Entry
 
 OLD_AFTER_MS = 5_000
 KEPT_MAX = 20_000

@@ -17,6 +17,7 @@ from router.core.model.decisions import Output
 from router.core.model.queue import Queue
 from router.core.rules.capacity import Demand
 from router.core.rules.criteria import Traits
+from router.core.rules.order import Entry
 
 ENDED_REMEMBERED_MS = 300_000
 ENDED_REMEMBERED_MAX = 100_000
@@ -30,8 +31,6 @@ HEAP_SLACK = 4
 
 GroupKey = tuple[str, str, Need]
 """Queue, channel, and what the contacts themselves ask of an agent at their present step; what the queue asks is not in it."""
-Entry = tuple[int, int, int, str]
-"""The unchanging part of a contact's order: (-level, -score without its growth, routing age, id)."""
 IDLE, TURN, LOAD = 0, 1, 2
 """Orders in which agents of a profile are kept."""
 

@@ -3,16 +3,15 @@
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
-from common.contracts.policies import Need, QueuePolicy
+from common.contracts.policies import Need
 from router.core.index.agents import able_profiles, name_agents, place_everybody
-from router.core.index.state import HEAP_SLACK, Entry, Group, GroupKey, State, free_number, set_timer
+from router.core.index.state import HEAP_SLACK, Group, GroupKey, State, free_number, set_timer
 from router.core.model.contact import Contact
 from router.core.model.queue import Queue
 from router.core.rules.capacity import demand_of
 from router.core.rules.criteria import both, either
+from router.core.rules.order import Entry, entry_of, rate_of
 
-DEFAULT_ORDER = QueuePolicy().order
-"""Most queues have it: decided without looking at its parts."""
 FEW = 8
 """Entries are few beside a heap that is longer than so many times their number."""
 LINKED_TOGETHER = 256
@@ -180,28 +179,6 @@ def head(state: State, group: Group, *, agent_id: str) -> Contact | None:
     for entry in aside:
         heappush(heap, entry)
     return found
-
-
-def entry_of(queue: Queue, contact: Contact) -> Entry:
-    """The unchanging part of the contact's order; see `Order` for the formula. Scores are in thousandths of a point."""
-    order = queue.policy.order
-    age = contact.routing_age_at_ms
-    if order is DEFAULT_ORDER:
-        return (-contact.priority, age, age, contact.contact_id)
-    if order.method == "score":
-        rest = contact.priority * order.points_per_priority * 1_000 - rate_of(queue) * age
-        return (0, -rest, age, contact.contact_id)
-    rest = -rate_of(queue) * age
-    if order.method == "slack":
-        rest -= queue.service_level_ms
-    return (-contact.priority, -rest, age, contact.contact_id)
-
-
-def rate_of(queue: Queue) -> int:
-    """By how many points the score grows a second."""
-    order = queue.policy.order
-    points = order.points_per_second if order.method == "score" else 1
-    return -points if order.newest_first else points
 
 
 def score_now(state: State, contact: Contact, now_ms: int) -> int:

@@ -4,7 +4,7 @@ an agent who had no room becomes free. What they decide is what `pairs` would: n
 
 from router.core.index.agents import place_agent, room_of
 from router.core.index.state import State
-from router.core.index.waiting import entry_of, group_for, put_waiting
+from router.core.index.waiting import group_for, put_waiting
 from router.core.lifecycle.changes import touch_agent
 from router.core.lifecycle.contact import offer, offer_at
 from router.core.matching.pairs import first_contact
@@ -12,6 +12,7 @@ from router.core.matching.selection import choose
 from router.core.model.agent import Agent
 from router.core.model.contact import Contact
 from router.core.model.decisions import Output
+from router.core.rules.order import entry_of
 
 
 def decide_everyday(state: State, decided: list[Output]) -> None:

@@ -10,7 +10,6 @@ from router.core.index.waiting import (
     forget_demands,
     longest_wait_ms,
     put_all_waiting,
-    rate_of,
     relink_groups,
     take_all_waiting,
     take_waiting,
@@ -25,6 +24,7 @@ from router.core.model.contact import Contact, ContactState
 from router.core.model.decisions import Output
 from router.core.model.queue import Queue
 from router.core.queries.estimate import estimate, estimate_newest
+from router.core.rules.order import rate_of
 
 MOVES_MAX = 16
 """A contact that overflowed so often stays where it is."""

@@ -4,12 +4,13 @@ Nobody waited beside an able agent with room before this step, so only what the 
 contacts came to, and the agents that came to be free. A contact that nobody can serve delays no other.
 """
 
-from router.core.index.state import Entry, Group, Profile, State
+from router.core.index.state import Group, Profile, State
 from router.core.index.waiting import head, is_true, rank_now
 from router.core.matching.selection import choose, may_spare
 from router.core.model.agent import Agent
 from router.core.model.contact import Contact
 from router.core.rules.criteria import skills_of
+from router.core.rules.order import Entry
 
 Rank = tuple[int, int, int, int, str]
 

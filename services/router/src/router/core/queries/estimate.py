@@ -22,11 +22,12 @@ from math import exp, log
 from router.core.index.agents import able_profiles
 from router.core.index.crews import capacity_of
 from router.core.index.state import Group, Handling, Lesson, State, Told
-from router.core.index.waiting import entry_of, is_true, queue_need, rank_now, rate_of
+from router.core.index.waiting import is_true, queue_need, rank_now
 from router.core.model.contact import Contact, ContactState
 from router.core.model.queue import Queue
 from router.core.rules.capacity import demand_of
 from router.core.rules.criteria import both
+from router.core.rules.order import entry_of, rate_of
 
 HANDLE_DEFAULT_MS = 180_000
 """Mean handle time of a queue and channel of which nobody has seen a contact yet."""
