@@ -21,7 +21,7 @@ from porchlight.jobs.databases import create_databases, drop_databases, migrate_
 from router.core import step
 from router.core.lifecycle import commands as core_commands
 from router.core.model import decisions
-from router.sharding import worker as shard_module
+from router.sharding import worker as shard_worker
 from router.sharding.batch import Decided, make_batch
 from router.sharding.worker import Shard
 from tests.integration.conftest import Place
@@ -124,7 +124,7 @@ async def _zombie_writes(world: World) -> Exception | None:
     await eventually(lambda: world.router.fetchval("SELECT last_seq >= 3 FROM shard_lease WHERE shard = $1", SHARD))
     old_reign.last_seq = await world.router.fetchval("SELECT last_seq FROM shard_lease WHERE shard = $1", SHARD)
     state = await old_ledger.rebuild(now_ms=world.clock.now_ms())
-    told = shard_module.events.AgentSeen(
+    told = shard_worker.events.AgentSeen(
         agent_id="zed",
         pool="world",
         session_no=1,
