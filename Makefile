@@ -3,7 +3,7 @@
 .PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-compose test-compiled bench bench-takeover bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting deploy/embedded
+PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting tools/simulator tools/checker tools/docgen tools/cli
 INSTALLED := .venv/.installed
 DEMO ?= 1
 
@@ -58,7 +58,7 @@ lint: $(INSTALLED) ## format and lint checks, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
 types: $(INSTALLED) ## strict types
-	@$(BIN)/mypy && $(BIN)/mypy tests/simulation/*.py
+	@$(BIN)/mypy && $(BIN)/mypy tests/simulation/*.py tests/support/servers.py tests/support/containers.py
 
 imports: $(INSTALLED) ## the direction of dependencies
 	@$(BIN)/lint-imports
@@ -108,14 +108,14 @@ bench-core: $(INSTALLED) ## the routing core alone: decisions a second beside a 
 COMPILED := build/compiled/.compiled
 DIGEST := from tests.model.test_any_policy import digest; print(digest(500))
 
-$(COMPILED): $(INSTALLED) services/router/compile-core.sh $(wildcard services/router/src/router/core/*.py)
+$(COMPILED): $(INSTALLED) services/router/compile-core.sh $(wildcard services/router/src/router/core/*.py services/router/src/router/core/*/*.py)
 	rm -rf build/compiled && mkdir -p build/compiled && cp -r services/router/src/router build/compiled/
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh services/router/compile-core.sh build/compiled
 	@touch $@
 
 test-compiled: $(COMPILED) ## the core as machine code, as images carry it: its unit and model tests, and the same bytes (a C compiler, 3 minutes)
-	@PYTHONPATH=build/compiled $(BIN)/pytest -q tests/unit/router tests/unit/simulation tests/model \
-	  --deselect tests/unit/router/test_containment.py::test_a_timer_that_makes_every_step_fail_rings_no_more # it plants its fault by replacing a function of the core
+	@PYTHONPATH=build/compiled $(BIN)/pytest -q tests/unit/router tests/unit/porchlight_simulator tests/unit/porchlight/simulate tests/model \
+	  --deselect tests/unit/router/sharding/test_containment.py::test_a_timer_that_makes_every_step_fail_rings_no_more # it plants its fault by replacing a function of the core
 	@$(BIN)/python -c '$(DIGEST)' >build/as-python && PYTHONPATH=build/compiled $(BIN)/python -c '$(DIGEST)' >build/as-machine-code
 	cmp build/as-python build/as-machine-code
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from porchlight.provide import Servers, provide
 from tests.support.platforms import RunningPlatform, started
+from tests.support.servers import Servers, provide
 
 ROOT = Path(__file__).parent
 OUR_PREFIXES = ("INTAKE_", "ROUTER_", "AGENT_PRESENCE_", "REPORTING_")

@@ -9,10 +9,14 @@ trap 'rm -rf "$work"' EXIT
 cp -r "$destination/router" "$work/"
 cd "$work"
 modules=""
-for name in state needs room staff waiting choice matching bursts steps changes contacts everyday commands agents queues estimates invariants engine; do
+for name in index/state index/agents index/waiting rules/criteria rules/capacity rules/order matching/selection matching/pairs \
+  matching/bursts matching/steps lifecycle/changes lifecycle/contact lifecycle/fast_path lifecycle/commands lifecycle/agent lifecycle/queue \
+  queries/estimate invariants engine; do
   modules="$modules router/core/$name.py"
 done
 # shellcheck disable=SC2086
 mypyc --strict ${PYTHON:+--python-executable "$PYTHON"} $modules >compile.log 2>&1 || { cat compile.log >&2; exit 1; }
 cp ./*.so "$destination/"
-cp router/core/*.so "$destination/router/core/"
+find router/core -name "*.so" | while read -r module; do
+  cp "$module" "$destination/$module"
+done

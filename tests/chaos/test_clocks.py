@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from common.testing.eventually import eventually
-from porchlight.postgres import binaries
+from porchlight.local.postgres import binaries
 from tests.support import deploy_tools
 from tests.support.faults import replicas, under_load
 from tests.support.platforms import RunningPlatform, started

@@ -159,7 +159,7 @@ def test_a_schema_that_does_not_fit_is_said(deployment: Deployment, statement: s
 def test_a_topic_with_other_partitions_stops_the_topics_job_with_the_reason(deployment: Deployment) -> None:
     code = (
         "import asyncio; from aiokafka.admin import *; from common.runtime.kafka import create_topics\n"
-        "from porchlight.home import Home\n"
+        "from porchlight.installation import Home\n"
         "async def work():\n"
         " running = Home('/porchlight').running()\n"
         " admin = AIOKafkaAdminClient(**running.kafka); await admin.start()\n"

@@ -21,8 +21,8 @@ from tests.support.deployment import DEPLOY, VERSION, Deployment, deployed, run
 pytestmark = pytest.mark.timeout(900)
 ROOT = DEPLOY.parent
 SERVICES = ("intake", "router", "agent-presence", "reporting")
-NUMBERED = "deploy/embedded/pyproject.toml"
-"""The file whose version is the release's."""
+NUMBERED = "libs/common/pyproject.toml"
+"""A file whose version is the release's, and that lay at this place in the release before, too."""
 NUMBER = re.compile(r'^version = "(.*)"$', re.M)
 BUILD_TIMEOUT_S = 600
 CENTRE = '[queues.rolling]\npool = "rolling"\n'

@@ -15,9 +15,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from porchlight.applying import apply, wait_until_known
-from porchlight.credentials import create_api_key
-from porchlight.home import SERVICES
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.installation import SERVICES
+from porchlight.jobs.keys import create_api_key
 from tests.support.platforms import RunningPlatform, command
 
 pytestmark = pytest.mark.timeout(240)

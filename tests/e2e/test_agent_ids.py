@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.runtime.clock import new_id
-from porchlight.clients import Refused
+from porchlight.clients.http import Refused
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 

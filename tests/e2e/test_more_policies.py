@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.runtime.clock import new_id
-from porchlight.applying import apply, wait_until_known
+from porchlight.clients.apply import apply, wait_until_known
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 

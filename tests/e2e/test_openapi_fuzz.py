@@ -21,8 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from porchlight.applying import apply, wait_until_known
-from porchlight.credentials import create_api_key
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.jobs.keys import create_api_key
 from tests.support.platforms import RunningPlatform, started
 
 pytestmark = pytest.mark.timeout(300)

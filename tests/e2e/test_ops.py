@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from common.testing.eventually import eventually
-from porchlight.processes import Pids
+from porchlight.local.processes import Pids
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform, command
 

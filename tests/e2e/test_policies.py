@@ -10,7 +10,7 @@ import pytest
 
 from common.runtime.clock import monotonic_s, new_id
 from common.testing.eventually import eventually
-from porchlight.clients import Refused
+from porchlight.clients.http import Refused
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform, command
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.runtime.clock import new_id
-from porchlight.applying import apply, wait_until_known
-from porchlight.clients import Refused
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.clients.http import Refused
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from porchlight import demo_day
-from porchlight.calllog import read_day
-from porchlight.replay import Replay, differences
-from porchlight.replaying import DEMO_FILE
+from porchlight.replay import demo_day
+from porchlight.replay.call_log import read_day
+from porchlight.replay.command import DEMO_FILE
+from porchlight.replay.player import Replay, differences
 from tests.support.platforms import RunningPlatform
 
 

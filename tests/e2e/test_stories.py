@@ -8,7 +8,7 @@ import pytest
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
-from porchlight.clients import Answer, Desktop, Refused
+from porchlight.clients.http import Answer, Desktop, Refused
 from tests.support.centre import Centre
 from tests.support.platforms import RunningPlatform
 

@@ -8,8 +8,8 @@ import pytest
 
 from common.runtime.clock import new_id
 from common.runtime.kafka import create_topics
-from porchlight.databases import create_databases, drop_databases, migrate_all
-from porchlight.provide import Servers
+from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
+from tests.support.servers import Servers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,14 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.contracts.policies import Need, QueuePolicy
-from router.core import State, inputs, outputs, step
+from router.core import State, step
+from router.core.index.state import set_timer
 from router.core.invariants import check
-from router.core.outputs import RELEASES
-from router.core.queues import relink_groups
+from router.core.lifecycle.queue import relink_groups
+from router.core.model import decisions, events
+from router.core.model.agent import Agent
+from router.core.model.contact import Contact
+from router.core.model.decisions import RELEASES
+from router.core.model.queue import Queue
 from router.core.restore import restore
-from router.core.state import set_timer
-from router.core.values import Agent, Contact, Queue
-from router.vetting import Known, vet
+from router.policies.validation import Known, vet
 from tests.support.builders import arrived, asked, queue, seen
 
 PARTS: list[dict[str, Any]] = [
@@ -92,16 +95,16 @@ class Player:
         self.out: dict[tuple[str, int], str] = {}
         self.live: list[str] = []
 
-    def begin(self) -> list[inputs.Input]:
+    def begin(self) -> list[events.Input]:
         needs = (("other", 1),)
         return [
-            inputs.QueueSet(queue=queue("other", requirements=needs)),
-            inputs.QueueSet(queue=queue(policy_of_queue := "billing", wrap_up_ms=self.source.choice([0, 1_500]))),
+            events.QueueSet(queue=queue("other", requirements=needs)),
+            events.QueueSet(queue=queue(policy_of_queue := "billing", wrap_up_ms=self.source.choice([0, 1_500]))),
             *(self.agent(name, "available") for name in AGENTS),
-            inputs.QueueSet(queue=queue(policy_of_queue, version=2)),
+            events.QueueSet(queue=queue(policy_of_queue, version=2)),
         ]
 
-    def agent(self, name: str, presence: str | None = None) -> inputs.Input:
+    def agent(self, name: str, presence: str | None = None) -> events.Input:
         source = self.source
         self.seqs[name] += 1
         self.sessions[name] += source.random() < 0.1
@@ -128,7 +131,7 @@ class Player:
             **limits,
         )
 
-    def next(self) -> inputs.Input:
+    def next(self) -> events.Input:
         source = self.source
         self.now_ms += source.choice([0, 1, 60, 500, 2_500])
         dice = source.random()
@@ -166,7 +169,7 @@ class Player:
                 **(target if verb == "transfer" else {}),
             )
         if dice < 0.86 and self.live:
-            return inputs.CancelAsked(
+            return events.CancelAsked(
                 contact_id=source.choice(self.live), reason=source.choice(["customer_gave_up", "withdrawn"])
             )
         if dice < 0.9 and self.live:
@@ -174,20 +177,20 @@ class Player:
             wished = [name for name in self.out if self.out[name]]  # those that ring or are held, besides all others
             name = source.choice(self.live) if source.random() < 0.6 or not wished else source.choice(sorted(wished))[0]
             later = self.now_ms + source.choice([1_000, 3_000, 30_000]) if source.random() < 0.6 else None
-            return inputs.CallbackAsked(contact_id=name, not_before_ms=later, requested_at_ms=self.number)
+            return events.CallbackAsked(contact_id=name, not_before_ms=later, requested_at_ms=self.number)
         if dice < 0.93 and self.live:
             scores = {name: source.randint(0, 9) for name in AGENTS}
-            return inputs.ScoresGiven(contact_id=source.choice(self.live), scores=scores)
+            return events.ScoresGiven(contact_id=source.choice(self.live), scores=scores)
         if dice < 0.96:
             self.version += 1
-            return inputs.QueueSet(queue=queue(version=self.version + 2, **_parts(policy_of(source))))
+            return events.QueueSet(queue=queue(version=self.version + 2, **_parts(policy_of(source))))
         if dice < 0.98:
-            return inputs.QueueOpened(queue_id="billing", is_open=source.random() < 0.5)
-        return inputs.Ticked()
+            return events.QueueOpened(queue_id="billing", is_open=source.random() < 0.5)
+        return events.Ticked()
 
     def hear(self, said: tuple[Any, ...]) -> None:
         for one in said:
-            if isinstance(one, outputs.Offered):
+            if isinstance(one, decisions.Offered):
                 self.out[one.contact_id, one.attempt] = one.agent_id
             elif isinstance(one, RELEASES):
                 self.out.pop((one.contact_id, one.attempt), None)
@@ -235,7 +238,7 @@ class Promises:
         self.asked: set[tuple[str, str]] = set()
         self.answered: set[tuple[str, str]] = set()
 
-    def take(self, told: inputs.Input, said: tuple[Any, ...]) -> None:
+    def take(self, told: events.Input, said: tuple[Any, ...]) -> None:
         waited = self.here - self.held
         for one in said:
             name, contact_id = type(one).__name__, getattr(one, "contact_id", "")
@@ -256,10 +259,10 @@ class Promises:
             )
             if getattr(one, "command_id", ""):
                 self.answered.add((one.agent_id, one.command_id))
-        if isinstance(told, inputs.AgentAsked):
+        if isinstance(told, events.AgentAsked):
             self.asked.add((told.agent_id, told.command_id))
-        if isinstance(told, inputs.CallbackAsked) and told.contact_id in waited & self.here - self.held:
-            granted = [one for one in said if isinstance(one, outputs.CallbackArranged)]
+        if isinstance(told, events.CallbackAsked) and told.contact_id in waited & self.here - self.held:
+            granted = [one for one in said if isinstance(one, decisions.CallbackArranged)]
             wish = (told.contact_id, told.requested_at_ms)
             assert wish in [(one.contact_id, one.requested_at_ms) for one in granted], f"{wish} is not granted"
 
@@ -270,7 +273,7 @@ class Onlookers:
     def __init__(self) -> None:
         self.rows, self.promises, self.abilities = Rows(), Promises(), Abilities()
 
-    def take(self, told: inputs.Input, said: tuple[Any, ...]) -> None:
+    def take(self, told: events.Input, said: tuple[Any, ...]) -> None:
         self.rows.take(said)
         self.promises.take(told, said)
         self.abilities.take(told, said)
@@ -285,21 +288,21 @@ class Abilities:
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
-        self.pictures: dict[str, inputs.AgentSeen] = {}
-        self.asks: dict[str, inputs.ContactArrived] = {}
+        self.pictures: dict[str, events.AgentSeen] = {}
+        self.asks: dict[str, events.ContactArrived] = {}
         self.at: dict[str, tuple[str, str, int]] = {}
 
-    def take(self, told: inputs.Input, said: tuple[Any, ...]) -> None:
+    def take(self, told: events.Input, said: tuple[Any, ...]) -> None:
         before = self.queues, self.pictures
-        if isinstance(told, inputs.QueueSet):
+        if isinstance(told, events.QueueSet):
             queue = self.queues.get(told.queue.queue_id)
             if queue is None or queue.version < told.queue.version:
                 self.queues = {**self.queues, told.queue.queue_id: told.queue}
-        elif isinstance(told, inputs.AgentSeen):
+        elif isinstance(told, events.AgentSeen):
             picture = self.pictures.get(told.agent_id)
             if picture is None or (picture.session_no, picture.seq) < (told.session_no, told.seq):
                 self.pictures = {**self.pictures, told.agent_id: told}
-        elif isinstance(told, inputs.ContactArrived):
+        elif isinstance(told, events.ContactArrived):
             self.asks.setdefault(told.contact_id, told)
         for one in said:
             name, contact_id = type(one).__name__, getattr(one, "contact_id", "")
@@ -316,7 +319,7 @@ class Abilities:
                 assert able, f"{contact_id} is offered to {one.agent_id}, who is not able"
 
     def may(
-        self, agent_id: str, contact_id: str, queues: dict[str, Queue], pictures: dict[str, inputs.AgentSeen]
+        self, agent_id: str, contact_id: str, queues: dict[str, Queue], pictures: dict[str, events.AgentSeen]
     ) -> bool:
         queue_id, named, place = self.at[contact_id]
         queue, contact, agent = queues[queue_id], self.asks[contact_id], pictures[agent_id]
@@ -330,7 +333,7 @@ class Abilities:
             and (place >= len(steps) or meets(steps[place], agent))
         )
 
-    def steps(self, queue: Queue, contact: inputs.ContactArrived, named: str) -> list[Need]:
+    def steps(self, queue: Queue, contact: events.ContactArrived, named: str) -> list[Need]:
         """Whom the contact knows, in the queue's order, then the queue's steps; who is named goes first where it says nothing."""
         known = {
             "last_agent": Need(agent=contact.last_agent) if contact.last_agent else None,
@@ -342,7 +345,7 @@ class Abilities:
         return [*(need for need in sticky if need is not None), *(step.need for step in queue.policy.steps)]
 
 
-def meets(need: Need, agent: inputs.AgentSeen) -> bool:
+def meets(need: Need, agent: events.AgentSeen) -> bool:
     """Of what policies here ask: a skill, a name, an attribute."""
     return (
         (not need.skill or dict(agent.skills).get(need.skill, -1) >= need.min_level)
@@ -377,7 +380,7 @@ def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
         player.hear(said)
         is_alike = is_alike and not (number > REBUILT_AFTER and judges_estimates(state))
         again = step(twin, one, player.now_ms) if is_alike else ()
-        assert not is_alike or decisions(again) == decisions(said), "a twin decided otherwise"
+        assert not is_alike or without_denials(again) == without_denials(said), "a twin decided otherwise"
         state.to_score.clear()
         twin.to_score.clear()
         if number == REBUILT_AFTER:
@@ -385,19 +388,19 @@ def test_any_history_under_any_policies_keeps_the_invariants(seed: int) -> None:
             state.dirty_queues.update(twin.dirty_queues)  # a rebuilt state looks at every queue with rules
             for one_of_them in (state, twin):
                 one_of_them.judged_ms.clear()
-            said = step(state, inputs.Ticked(), player.now_ms)
-            again = step(twin, inputs.Ticked(), player.now_ms)
-            assert decisions(again) == decisions(said), "a rebuilt state decided otherwise"
-            onlookers.take(inputs.Ticked(), said)
+            said = step(state, events.Ticked(), player.now_ms)
+            again = step(twin, events.Ticked(), player.now_ms)
+            assert without_denials(again) == without_denials(said), "a rebuilt state decided otherwise"
+            onlookers.take(events.Ticked(), said)
             player.hear(said)
-    onlookers.take(inputs.Ticked(), step(state, inputs.Ticked(), player.now_ms + HOLD_MAX_MS))
+    onlookers.take(events.Ticked(), step(state, events.Ticked(), player.now_ms + HOLD_MAX_MS))
     promises = onlookers.promises
     assert promises.asked == promises.asked & promises.answered, "a command is never answered"
 
 
-def decisions(said: tuple[Any, ...]) -> list[Any]:
+def without_denials(said: tuple[Any, ...]) -> list[Any]:
     """Without denials, which a rebuilt state may say at another time: they change nothing."""
-    return [one for one in said if not isinstance(one, outputs.OfferDenied)]
+    return [one for one in said if not isinstance(one, decisions.OfferDenied)]
 
 
 def rebuilt(state: State) -> State:

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.contracts.policies import QueuePolicy
-from router.core import State, inputs, outputs, step
+from router.core import State, step
 from router.core.invariants import check
+from router.core.model import decisions, events
 from tests.model.test_any_policy import AGENTS, Player, rebuilt
 from tests.support.builders import queue
 
@@ -37,19 +38,19 @@ class Onlooker:
         self.taken: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
         self.channel: dict[str, str] = {}
 
-    def told(self, one: inputs.Input) -> None:
-        if isinstance(one, inputs.AgentSeen):
+    def told(self, one: events.Input) -> None:
+        if isinstance(one, events.AgentSeen):
             self.units[one.agent_id] = one.units
-        elif isinstance(one, inputs.QueueSet) and one.queue.version > self.versions[one.queue.queue_id]:
+        elif isinstance(one, events.QueueSet) and one.queue.version > self.versions[one.queue.queue_id]:
             self.versions[one.queue.queue_id] = one.queue.version
             self.policies[one.queue.queue_id] = one.queue.policy
 
     def heard(self, one: Any) -> None:
-        if isinstance(one, outputs.Offered):
+        if isinstance(one, decisions.Offered):
             self.channel[one.contact_id] = one.channel
-        if isinstance(one, (outputs.Offered, outputs.Resumed)):
+        if isinstance(one, (decisions.Offered, decisions.Resumed)):
             self._judge(one, self.channel[one.contact_id])
-        elif isinstance(one, (*outputs.RELEASES, outputs.Paused)):
+        elif isinstance(one, (*decisions.RELEASES, decisions.Paused)):
             self.taken[one.agent_id].pop(one.contact_id, None)
 
     def _judge(self, one: Any, channel: str) -> None:
@@ -70,19 +71,19 @@ def test_nobody_ever_has_more_than_the_policies_allow(seed: int) -> None:
     source, player, onlooker, state = random.Random(seed), Player(seed), Onlooker(), State()
     versions = {"billing": 10, "next": 10, "other": 10}
 
-    def policy() -> inputs.Input:
+    def policy() -> events.Input:
         name = source.choice(sorted(versions))
         versions[name] += 1
         said: dict[str, Any] = {}
         for part in source.sample(PARTS, source.randint(0, 3)):
             said.update(part if name == "billing" else {key: part[key] for key in part if key != "overflow"})
         values = msgspec.convert(said, QueuePolicy)
-        return inputs.QueueSet(queue=queue(name, version=versions[name], policy=values))
+        return events.QueueSet(queue=queue(name, version=versions[name], policy=values))
 
-    told: list[inputs.Input] = [*player.begin(), inputs.QueueSet(queue=queue("next"))]
+    told: list[events.Input] = [*player.begin(), events.QueueSet(queue=queue("next"))]
     for _ in range(140):
         one = told.pop(0) if told else policy() if source.random() < 0.08 else player.next()
-        said = step(state, inputs.Ticked(), player.now_ms)  # what is due comes before what is told
+        said = step(state, events.Ticked(), player.now_ms)  # what is due comes before what is told
         for output in said:
             onlooker.heard(output)
         player.hear(said)

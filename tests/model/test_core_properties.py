@@ -11,8 +11,9 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.core import State, inputs, outputs, step
+from router.core import State, step
 from router.core.invariants import check
+from router.core.model import decisions, events
 from tests.support.builders import arrived, asked, queue, seen
 
 SKILLS = ("billing", "spanish")
@@ -43,7 +44,7 @@ class Naive:
         self.contact: dict[str, dict[str, Any]] = {}
         self.agent: dict[str, dict[str, Any]] = {}
 
-    def told_agent(self, told: inputs.AgentSeen, now_ms: int) -> None:
+    def told_agent(self, told: events.AgentSeen, now_ms: int) -> None:
         known = self.agent.setdefault(told.agent_id, {"state": "offline", "idle": now_ms, "at": (0, 0), "was": ""})
         if (told.session_no, told.seq) <= known["at"]:
             return
@@ -112,8 +113,8 @@ class Routing(RuleBasedStateMachine):
         super().__init__()
         self.state, self.naive = State(), Naive()
         self.now_ms, self.number = 1_000, 0
-        step(self.state, inputs.QueueSet(queue=queue(wrap_up_ms=0)), 0)
-        step(self.state, inputs.QueueSet(queue=queue("slow", wrap_up_ms=4_000)), 0)
+        step(self.state, events.QueueSet(queue=queue(wrap_up_ms=0)), 0)
+        step(self.state, events.QueueSet(queue=queue("slow", wrap_up_ms=4_000)), 0)
 
     @initialize()
     def everybody_is_there(self) -> None:
@@ -123,7 +124,7 @@ class Routing(RuleBasedStateMachine):
             self.naive.told_agent(told, self.now_ms)
             self.tell(told)
 
-    def tell(self, told: inputs.Input) -> None:
+    def tell(self, told: events.Input) -> None:
         for one in step(self.state, told, self.now_ms):
             self.naive.heard(one, self.now_ms)
 
@@ -202,7 +203,7 @@ class Routing(RuleBasedStateMachine):
         )
         holder, attempt = contact["agent"], contact["attempt"]
         for one in step(self.state, told, self.now_ms):
-            if getattr(one, "command_id", "") == told.command_id and not isinstance(one, outputs.Refused):
+            if getattr(one, "command_id", "") == told.command_id and not isinstance(one, decisions.Refused):
                 assert (told.agent_id, told.attempt) == (holder, attempt), "obeyed somebody who does not hold it"
             self.naive.heard(one, self.now_ms)
 
@@ -210,12 +211,12 @@ class Routing(RuleBasedStateMachine):
     def customer_leaves(self, data: st.DataObject, reason: str) -> None:
         if self.naive.contact:
             name = data.draw(st.sampled_from(sorted(self.naive.contact)))
-            self.tell(inputs.CancelAsked(contact_id=name, reason=reason))
+            self.tell(events.CancelAsked(contact_id=name, reason=reason))
 
     @rule(ms=st.sampled_from([1, 900, 4_000, 21_000]))
     def time_passes(self, ms: int) -> None:
         self.now_ms += ms
-        self.tell(inputs.Ticked())
+        self.tell(events.Ticked())
 
     @invariant()
     def memory_holds(self) -> None:
@@ -241,17 +242,17 @@ TestRouting.settings = settings(
 )
 
 
-def history(seed: int, length: int) -> list[tuple[inputs.Input, int]]:
+def history(seed: int, length: int) -> list[tuple[events.Input, int]]:
     """A long mixed history; what commands refer to is guessed, as most guesses are refused."""
     random = Random(seed)
-    told: list[tuple[inputs.Input, int]] = [(inputs.QueueSet(queue=queue(wrap_up_ms=500)), 0)]
+    told: list[tuple[events.Input, int]] = [(events.QueueSet(queue=queue(wrap_up_ms=500)), 0)]
     now_ms = 0
     for number in range(length):
         now_ms += random.choice((0, 1, 40, 700))
         kind = random.random()
         if kind < 0.35:
             needs = tuple(sorted({(random.choice(SKILLS), 50) for _ in range(random.randint(0, 2))}))
-            one: inputs.Input = arrived(
+            one: events.Input = arrived(
                 f"c{number}", requirements=needs, priority=random.randint(0, 2), accepted_at_ms=now_ms
             )
         elif kind < 0.6:
@@ -267,7 +268,7 @@ def history(seed: int, length: int) -> list[tuple[inputs.Input, int]]:
                 attempt=random.randint(1, 2),
             )
         else:
-            one = inputs.CancelAsked(contact_id=f"c{random.randint(0, number)}", reason="customer_gave_up")
+            one = events.CancelAsked(contact_id=f"c{random.randint(0, number)}", reason="customer_gave_up")
         told.append((one, now_ms))
     return told
 
@@ -312,7 +313,7 @@ def test_ticks_between_inputs_change_no_decision(seed: int) -> None:
 
     second = []
     for what, now_ms in told:
-        second.extend(step(ticked, inputs.Ticked(), now_ms))
+        second.extend(step(ticked, events.Ticked(), now_ms))
         second.extend(step(ticked, what, now_ms))
 
     assert second == first

@@ -9,12 +9,13 @@ import ciw
 import msgspec
 import pytest
 
-from porchlight.home import Trouble
-from porchlight.simulation import cases as built
-from porchlight.simulation.families import FAMILIES, trials_of
-from porchlight.simulation.figures import figure
-from porchlight.simulation.judging import as_json, judge, read_cases
-from porchlight.simulation.running import play_all
+from porchlight.installation import Trouble
+from porchlight.simulate.case_files import read_cases
+from porchlight_simulator.replications import play_all
+from porchlight_simulator.statistics import figure
+from porchlight_simulator.validation import exact_cases as built
+from porchlight_simulator.validation.families import FAMILIES, trials_of
+from porchlight_simulator.validation.judge import as_json, judge
 from tests.support import theory
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "cases.json"

@@ -5,8 +5,9 @@ from random import Random
 from common.contracts import routing
 from common.contracts.policies import Capacity, Condition, Offers, Overflow
 from reporting.domain import Folded, begin, fold
-from router.core import State, inputs, step
-from router.core.values import Contact, ContactState
+from router.core import State, step
+from router.core.model import events
+from router.core.model.contact import Contact, ContactState
 from router.translate import fact_from
 from tests.support.builders import arrived, asked, queue, seen
 
@@ -34,9 +35,9 @@ class Walk:
         first = queue("first", wrap_up_ms=3_000, link_grace_ms=4_000, overflow=overflow, ttl_ms=60_000)
         second = queue("second", offers=quick, capacity=Capacity(units={"voice": 4}), link_grace_ms=4_000)
         for one in (first, second):
-            self.tell(inputs.QueueSet(queue=one))
+            self.tell(events.QueueSet(queue=one))
 
-    def tell(self, told: inputs.Input) -> None:
+    def tell(self, told: events.Input) -> None:
         for output in step(self.state, told, self.now_ms):
             fact = fact_from(output, at_ms=self.now_ms)
             if not isinstance(fact, routing.RoutingFactBase):
@@ -68,9 +69,9 @@ class Walk:
         elif what < 0.36:
             name = draw.choice(live)
             if draw.random() < 0.5:
-                self.tell(inputs.CancelAsked(contact_id=name, reason=draw.choice(["customer_gave_up", "withdrawn"])))
+                self.tell(events.CancelAsked(contact_id=name, reason=draw.choice(["customer_gave_up", "withdrawn"])))
             else:
-                self.tell(inputs.CallbackAsked(contact_id=name, not_before_ms=draw.choice([None, self.now_ms + 7_000])))
+                self.tell(events.CallbackAsked(contact_id=name, not_before_ms=draw.choice([None, self.now_ms + 7_000])))
         else:
             with_agents = [one for one in live if self.state.contacts[one].agent_id]
             self.command(self.state.contacts[draw.choice(with_agents or live)])

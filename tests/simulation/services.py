@@ -31,12 +31,12 @@ from intake.handlers import Accepting, Reconciler
 from intake.testing import IntakeTables, MemoryCatalogue, MemoryContacts, MemoryProjections, MemoryRepeats
 from reporting.consumers import apply as apply_to_figures
 from reporting.testing import MemoryReadModels, ReportingTables
-from router.consumers import know_skills
-from router.containment import Care
-from router.ownership import Watch
-from router.ports import Ledger, Reign
-from router.reigns import Reigns
-from router.shard import Shard
+from router.policies.consumers import know_skills
+from router.sharding.assignment import Watch
+from router.sharding.containment import Care
+from router.sharding.owner import Reigns
+from router.sharding.ports import Ledger, Reign
+from router.sharding.worker import Shard
 from router.testing import MemoryLeases, MemoryQueues, MemorySkills, RouterTables, take
 from tests.simulation.faults import FaultyBus, FaultyLine
 from tests.simulation.scenario import SCORERS

@@ -17,10 +17,10 @@ from common.runtime.outbox import OutboxRow
 from common.testing.faults import through
 from intake.domain import NewContact, Receipt, Refused
 from intake.testing import MemoryContacts, MemoryRepeats
-from router.core import inputs, outputs
-from router.core.waiting import wake_at
-from router.ports import Batch, LogLine, Reign
-from router.shard import Heard, Shard
+from router.core.index.waiting import wake_at
+from router.core.model import decisions, events
+from router.sharding.ports import Batch, LogLine, Reign
+from router.sharding.worker import Heard, Shard
 from router.testing import MemoryLedger, commit_batch
 from tests.simulation.run import simulate
 from tests.simulation.services import Parts
@@ -123,12 +123,12 @@ class IgnoresUnits(Shard):
 
     async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         told = await super()._inputs(records)
-        return [(record, _roomier(one) if isinstance(one, inputs.AgentSeen) else one) for record, one in told]
+        return [(record, _roomier(one) if isinstance(one, events.AgentSeen) else one) for record, one in told]
 
 
-def _roomier(seen: inputs.AgentSeen) -> inputs.AgentSeen:
+def _roomier(seen: events.AgentSeen) -> events.AgentSeen:
     values = {name: getattr(seen, name) for name in seen.__struct_fields__}
-    return inputs.AgentSeen(**{**values, "units": seen.units + 6})
+    return events.AgentSeen(**{**values, "units": seen.units + 6})
 
 
 class AnybodyMayAnswer(Shard):
@@ -136,16 +136,16 @@ class AnybodyMayAnswer(Shard):
 
     async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         told = await super()._inputs(records)
-        return [(record, self._as_holder(one) if isinstance(one, inputs.AgentAsked) else one) for record, one in told]
+        return [(record, self._as_holder(one) if isinstance(one, events.AgentAsked) else one) for record, one in told]
 
-    def _as_holder(self, asked: inputs.AgentAsked) -> inputs.AgentAsked:
+    def _as_holder(self, asked: events.AgentAsked) -> events.AgentAsked:
         contact = self._state.contacts.get(asked.contact_id)
         if contact is None or not contact.agent_id or contact.agent_id not in self._state.agents:
             return asked
         values = {name: getattr(asked, name) for name in asked.__struct_fields__}
         session_no = self._state.agents[contact.agent_id].session_no
         changed = {"agent_id": contact.agent_id, "attempt": contact.attempt, "session_no": session_no}
-        return inputs.AgentAsked(**{**values, **changed})
+        return events.AgentAsked(**{**values, **changed})
 
 
 class OffersToWhoIsGone(Shard):
@@ -205,7 +205,7 @@ class AcceptsTwice(Shard):
 
     async def _decide(self, records: Sequence[Incoming]) -> Any:
         decided = await super()._decide(records)
-        return [*decided, *(one for one in decided if isinstance(one[0], outputs.Accepted))]
+        return [*decided, *(one for one in decided if isinstance(one[0], decisions.Accepted))]
 
 
 class StaysInItsFirstQueue(AnyLedger):
@@ -225,7 +225,7 @@ class DropsCallbacks(Shard):
     async def _inputs(self, records: Sequence[Incoming]) -> list[Heard]:
         told = await super()._inputs(records)
         return [
-            one for one in told if not (isinstance(one[1], inputs.CallbackAsked) and self._rings(one[1].contact_id))
+            one for one in told if not (isinstance(one[1], events.CallbackAsked) and self._rings(one[1].contact_id))
         ]
 
     def _rings(self, contact_id: str) -> bool:

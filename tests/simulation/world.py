@@ -18,7 +18,7 @@ from common.testing.database import MemoryServer
 from common.testing.loop import PROCESS, Process, SimulatedLoop
 from intake.testing import IntakeTables
 from reporting.testing import ReportingTables
-from router.ports import Batch, Reign
+from router.sharding.ports import Batch, Reign
 from router.testing import RouterTables
 from tests.simulation.faults import Faults, FaultyLine
 from tests.simulation.services import BUILD, Databases, Parts, Wiring

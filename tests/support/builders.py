@@ -3,9 +3,9 @@
 from typing import Any
 
 from common.contracts.policies import QueuePolicy
-from router.core import inputs
-from router.core.needs import skills_need
-from router.core.values import Queue
+from router.core.model import events
+from router.core.model.queue import Queue
+from router.core.rules.criteria import skills_need
 
 
 def queue(queue_id: str = "billing", *, requirements: tuple[tuple[str, int], ...] = (), **changes: Any) -> Queue:
@@ -26,7 +26,7 @@ def queue(queue_id: str = "billing", *, requirements: tuple[tuple[str, int], ...
     return Queue(**{**values, **changes})
 
 
-def arrived(contact_id: str = "c1", **changes: Any) -> inputs.ContactArrived:
+def arrived(contact_id: str = "c1", **changes: Any) -> events.ContactArrived:
     values: dict[str, Any] = {
         "contact_id": contact_id,
         "queue_id": "billing",
@@ -36,10 +36,10 @@ def arrived(contact_id: str = "c1", **changes: Any) -> inputs.ContactArrived:
         "requirements": (),
         "accepted_at_ms": 0,
     }
-    return inputs.ContactArrived(**{**values, **changes})
+    return events.ContactArrived(**{**values, **changes})
 
 
-def seen(agent_id: str = "ann", **changes: Any) -> inputs.AgentSeen:
+def seen(agent_id: str = "ann", **changes: Any) -> events.AgentSeen:
     values: dict[str, Any] = {
         "agent_id": agent_id,
         "pool": "p",
@@ -50,10 +50,10 @@ def seen(agent_id: str = "ann", **changes: Any) -> inputs.AgentSeen:
         "units": 6,
         "link_lost": False,
     }
-    return inputs.AgentSeen(**{**values, **changes})
+    return events.AgentSeen(**{**values, **changes})
 
 
-def asked(verb: str = "accept", **changes: Any) -> inputs.AgentAsked:
+def asked(verb: str = "accept", **changes: Any) -> events.AgentAsked:
     values: dict[str, Any] = {
         "verb": verb,
         "command_id": f"{verb}-1",
@@ -63,4 +63,4 @@ def asked(verb: str = "accept", **changes: Any) -> inputs.AgentAsked:
         "contact_id": "c1",
         "attempt": 1,
     }
-    return inputs.AgentAsked(**{**values, **changes})
+    return events.AgentAsked(**{**values, **changes})

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 from common.testing.eventually import eventually
-from porchlight.applying import apply, wait_until_known
-from porchlight.clients import Clients, Desktop, Refused
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.clients.http import Clients, Desktop, Refused
 
 KNOWN_WITHIN_S = 20
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
-from porchlight.processes import free_port
+from porchlight.local.processes import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UP_TIMEOUT_S = 600
-VERSION = version("porchlight-embedded")
+VERSION = version("porchlight-cli")
 """Of this tree's images."""
 
 

@@ -12,8 +12,8 @@ import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.testing.eventually import eventually
-from porchlight.processes import Known, Pids, started_ticks
-from porchlight.replaying import checked, journals_folder
+from porchlight.local.processes import Known, Pids, started_ticks
+from porchlight.replay.command import checked, journals_folder
 from tests.support.load import Load
 from tests.support.platforms import RunningPlatform
 

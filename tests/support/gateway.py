@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from porchlight.home import Running
-from porchlight.processes import free_port
+from porchlight.installation import Running
+from porchlight.local.processes import free_port
 from tests.support import deploy_tools
 
 GATEWAY = deploy_tools.ROOT / "deploy" / "gateway"

@@ -6,8 +6,8 @@ from typing import Any
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
-from porchlight.applying import apply, wait_until_known
-from porchlight.clients import Clients, Desktop, GaveUp, Integration, Refused
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.clients.http import Clients, Desktop, GaveUp, Integration, Refused
 
 OVER = ("completed", "abandoned", "cancelled")
 

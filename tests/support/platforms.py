@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from porchlight.clients import Clients
-from porchlight.connect import connect
-from porchlight.credentials import issue_token
-from porchlight.home import Home, Running
+from porchlight.clients.connect import connect
+from porchlight.clients.http import Clients
+from porchlight.installation import Home, Running
+from porchlight.jobs.keys import issue_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

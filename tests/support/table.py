@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from router.core import State, inputs, outputs, step
+from router.core import State, step
 from router.core.invariants import check
-from router.core.values import Queue
+from router.core.model import decisions, events
+from router.core.model.queue import Queue
 from tests.support.builders import asked, queue, seen
 
 
@@ -14,22 +15,22 @@ class Table:
     def __init__(self, *queues: Queue) -> None:
         self.state, self.now_ms, self.said = State(), 1_000, []  # type: ignore[var-annotated]
         for one in queues or (queue(),):
-            self.tell(inputs.QueueSet(queue=one))
+            self.tell(events.QueueSet(queue=one))
 
-    def tell(self, *told: inputs.Input, at_ms: int | None = None) -> list[Any]:
+    def tell(self, *told: events.Input, at_ms: int | None = None) -> list[Any]:
         self.now_ms = self.now_ms if at_ms is None else at_ms
         self.said = [output for one in told for output in step(self.state, one, self.now_ms)]
         check(self.state)
         return self.said
 
     def tick(self, at_ms: int) -> list[Any]:
-        return self.tell(inputs.Ticked(), at_ms=at_ms)
+        return self.tell(events.Ticked(), at_ms=at_ms)
 
     def offers(self) -> list[tuple[str, str]]:
-        return [(one.contact_id, one.agent_id) for one in self.said if isinstance(one, outputs.Offered)]
+        return [(one.contact_id, one.agent_id) for one in self.said if isinstance(one, decisions.Offered)]
 
     def kinds(self) -> list[str]:
-        return [type(one).__name__ for one in self.said if not isinstance(one, outputs.AgentRouting)]
+        return [type(one).__name__ for one in self.said if not isinstance(one, decisions.AgentRouting)]
 
     def order_of_service(self, *names: str) -> list[str]:
         """Who is served first when one agent works its way through."""

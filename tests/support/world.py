@@ -30,8 +30,8 @@ from intake.consumers import apply
 from intake.domain import NewContact, Receipt, Wishes
 from intake.handlers import Accepting
 from router.adapters.ledger import PostgresLedger, take
-from router.ports import Reign
-from router.shard import Shard
+from router.sharding.ports import Reign
+from router.sharding.worker import Shard
 from tests.support.history import History, Verdict, check, load
 
 POOL, QUEUE = "world", "world"

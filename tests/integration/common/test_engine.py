@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from common.runtime.database import open_engine, reading, writing
 from common.runtime.failures import Retryable
-from porchlight.processes import free_port
+from porchlight.local.processes import free_port
 from tests.integration.conftest import Place
 
 

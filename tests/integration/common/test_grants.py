@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from porchlight.grants import read_matrix
-from porchlight.home import SERVICES
+from porchlight.installation import SERVICES
+from porchlight.jobs.grants import read_matrix
 from tests.integration.conftest import Place
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")

@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 
-from porchlight.databases import create_databases, drop_databases, migrate_all
-from porchlight.home import SERVICES
+from porchlight.installation import SERVICES
+from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
 from tests.integration.conftest import Place
 
 

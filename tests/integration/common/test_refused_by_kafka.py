@@ -6,8 +6,8 @@ from common.contracts.topics import CONFIG
 from common.runtime.bus import Outgoing
 from common.runtime.failures import Retryable
 from common.runtime.kafka import KafkaPublisher, create_topics
-from porchlight.provide import Servers
 from tests.support.machines import wrong_machine
+from tests.support.servers import Servers
 
 
 async def test_a_clock_that_is_hours_ahead_of_kafkas_is_said_until_it_is_right(servers: Servers) -> None:

@@ -15,10 +15,12 @@ from common.testing.faults import GoodLine
 from router.adapters.leases import PostgresLeases
 from router.adapters.ledger import take as take_postgres
 from router.adapters.queues import PostgresQueues
-from router.batch import make_batch
-from router.core import State, inputs, step
-from router.core.values import Queue
-from router.ports import Assigned, Batch, Diverged, Fenced, Leases, Ledger, Queues, Reign
+from router.core import State, step
+from router.core.model import events
+from router.core.model.queue import Queue
+from router.policies.ports import Queues
+from router.sharding.batch import make_batch
+from router.sharding.ports import Assigned, Batch, Diverged, Fenced, Leases, Ledger, Reign
 from router.testing import MemoryLeases, MemoryQueues, RouterTables
 from router.testing import take as take_memory
 from router.translate import queue_from
@@ -113,13 +115,13 @@ class Core:
     def __init__(self, ledger: Ledger, reign: Reign, queue: Queue) -> None:
         self.ledger, self.reign, self.state = ledger, reign, State()
         self.known: dict[str, int] = {}
-        step(self.state, inputs.QueueSet(queue=queue), 0)
+        step(self.state, events.QueueSet(queue=queue), 0)
 
-    def play(self, *told: inputs.Input, now_ms: int = 100) -> Batch:
+    def play(self, *told: events.Input, now_ms: int = 100) -> Batch:
         decided = [(one, now_ms) for what in told for one in step(self.state, what, now_ms)]
         return make_batch(self.state, self.reign, decided, self.known)
 
-    async def commit(self, *told: inputs.Input, now_ms: int = 100) -> None:
+    async def commit(self, *told: events.Input, now_ms: int = 100) -> None:
         await self.ledger.commit(self.reign, self.play(*told, now_ms=now_ms))
 
 
@@ -250,10 +252,10 @@ class TestQueues:
         changed = await backend.queues.put("billing", {**VALUES, "policy": overflow}, actor="t")
         other = await backend.queues.put("other", VALUES, actor="t")
         assert changed is not None and other is not None
-        told = [inputs.QueueSet(queue=queue_from(one[0])) for one in (other, changed)]
+        told = [events.QueueSet(queue=queue_from(one[0])) for one in (other, changed)]
         await here.commit(*told, arrived("c1"))
 
-        await here.commit(inputs.Ticked(), now_ms=5_000)
+        await here.commit(events.Ticked(), now_ms=5_000)
 
         first, second = await backend.queues.get("billing"), await backend.queues.get("other")
         assert first is not None and second is not None

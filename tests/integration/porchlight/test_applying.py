@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from porchlight.applying import apply, changes
-from porchlight.clients import Administrator, Refused
-from porchlight.home import Trouble
+from porchlight.clients.apply import apply, changes
+from porchlight.clients.http import Administrator, Refused
+from porchlight.installation import Trouble
 from tests.support.platforms import RunningPlatform, command
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from porchlight import kafka
-from porchlight.applying import apply, wait_until_known
-from porchlight.databases import wait_for
-from porchlight.home import Home, Trouble
-from porchlight.postgres import STOP_SIGNAL, Postgres
-from porchlight.processes import Pids, free_port, started_ticks
-from porchlight.replaying import checked
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.installation import Home, Trouble
+from porchlight.jobs.databases import wait_for
+from porchlight.local import kafka
+from porchlight.local.postgres import STOP_SIGNAL, Postgres
+from porchlight.local.processes import Pids, free_port, started_ticks
+from porchlight.replay.command import checked
 from tests.support.platforms import RunningPlatform, command, started
 
 SMALL = {"queues": {"kept": {"pool": "kept"}}}

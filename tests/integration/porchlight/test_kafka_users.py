@@ -11,8 +11,8 @@ from common.contracts.topics import CATALOGUE, CONFIG, CONTACTS, ROUTING, Topic
 from common.runtime.bus import Outgoing, Place
 from common.runtime.failures import Retryable
 from common.runtime.kafka import OPEN, KafkaBus, KafkaPublisher, Security
-from porchlight.home import SERVICES
-from porchlight.kafka_users import MECHANISM, kafka_password, make_users_and_topics
+from porchlight.installation import SERVICES
+from porchlight.jobs.kafka_users import MECHANISM, kafka_password, make_users_and_topics
 from tests.support.platforms import RunningPlatform, started
 
 PREFIX = "rights."

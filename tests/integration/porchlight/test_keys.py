@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
-from porchlight.applying import apply, wait_until_known
+from porchlight.clients.apply import apply, wait_until_known
 from tests.support.platforms import RunningPlatform, command
 
 QUEUE = "keyed"

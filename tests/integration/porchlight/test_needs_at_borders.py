@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from common.runtime.clock import new_id
-from porchlight.applying import apply, changes, read, wait_until_known
-from porchlight.credentials import create_api_key
-from porchlight.home import Trouble
-from porchlight.simulation.reading import read_scenario
+from porchlight.clients.apply import apply, changes, read, wait_until_known
+from porchlight.installation import Trouble
+from porchlight.jobs.keys import create_api_key
+from porchlight.simulate.scenario_files import read_scenario
 from tests.support.platforms import RunningPlatform
 
 SET_UP = {

@@ -17,12 +17,13 @@ from common.runtime.kafka import create_topics
 from common.testing.eventually import eventually
 from intake.domain import Receipt, Refused, Wishes
 from intake.handlers import Accepting, Given
-from porchlight.databases import create_databases, drop_databases, migrate_all
-from router import shard as shard_module
-from router.batch import Decided, make_batch
-from router.core import commands as core_commands
-from router.core import outputs, step
-from router.shard import Shard
+from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
+from router.core import step
+from router.core.lifecycle import commands as core_commands
+from router.core.model import decisions
+from router.sharding import worker as shard_worker
+from router.sharding.batch import Decided, make_batch
+from router.sharding.worker import Shard
 from tests.integration.conftest import Place
 from tests.support.world import SHARD, World, new_contact, opened
 
@@ -66,12 +67,12 @@ class OffersTwice(Shard):
 
     async def _commit(self, decided: Decided, records: Sequence[Incoming]) -> None:
         for one, at_ms in list(decided):
-            if isinstance(one, outputs.Offered):
+            if isinstance(one, decisions.Offered):
                 twin = msgspec.structs.replace(one, agent_id="zed", attempt=one.attempt + 1)
                 decided.append((twin, at_ms))
                 for offer in (one, twin):
-                    about = {name: getattr(offer, name) for name in outputs.AttemptDecision.__struct_fields__}
-                    decided.append((outputs.Accepted(**about, command_id=""), at_ms))
+                    about = {name: getattr(offer, name) for name in decisions.AttemptDecision.__struct_fields__}
+                    decided.append((decisions.Accepted(**about, command_id=""), at_ms))
         await super()._commit(decided, records)
 
 
@@ -123,7 +124,7 @@ async def _zombie_writes(world: World) -> Exception | None:
     await eventually(lambda: world.router.fetchval("SELECT last_seq >= 3 FROM shard_lease WHERE shard = $1", SHARD))
     old_reign.last_seq = await world.router.fetchval("SELECT last_seq FROM shard_lease WHERE shard = $1", SHARD)
     state = await old_ledger.rebuild(now_ms=world.clock.now_ms())
-    told = shard_module.inputs.AgentSeen(
+    told = shard_worker.events.AgentSeen(
         agent_id="zed",
         pool="world",
         session_no=1,

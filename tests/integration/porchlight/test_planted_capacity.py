@@ -16,13 +16,13 @@ from common.testing.eventually import eventually
 from intake.adapters import projections
 from intake.domain import NewContact, Receipt, Refused
 from intake.handlers import Accepting
-from router.batch import Decided
-from router.core import contacts as core_contacts
 from router.core import engine as core_engine
-from router.core import room as core_room
-from router.core.room import Demand
-from router.core.values import Agent
-from router.shard import Shard
+from router.core.lifecycle import contact as core_contact
+from router.core.model.agent import Agent
+from router.core.rules import capacity as core_capacity
+from router.core.rules.capacity import Demand
+from router.sharding.batch import Decided
+from router.sharding.worker import Shard
 from tests.integration.conftest import Place
 from tests.integration.porchlight.test_planted_bugs import fresh_world, invariants
 from tests.support.world import World
@@ -36,8 +36,8 @@ def _numbers_without_end(agent: Agent, demand: Demand) -> tuple[tuple[int, ...],
 @pytest.fixture
 def nobody_looks_at_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: every agent has room for everything, and nothing in memory objects."""
-    monkeypatch.setattr(core_room, "_counted", lambda _agent, _demand: 0)
-    monkeypatch.setattr(core_contacts, "allot", _numbers_without_end)
+    monkeypatch.setattr(core_capacity, "_counted", lambda _agent, _demand: 0)
+    monkeypatch.setattr(core_contact, "allot", _numbers_without_end)
     monkeypatch.setattr(core_engine, "check_touched", lambda _state: None)
 
 
@@ -76,7 +76,7 @@ async def test_a_contact_that_interrupts_though_its_queue_may_not_is_found(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bug: nothing that an agent has in hand counts, and the row says that it interrupts: the database has to believe it."""
-    monkeypatch.setattr(core_room, "_counted", lambda _agent, _demand: 0)
+    monkeypatch.setattr(core_capacity, "_counted", lambda _agent, _demand: 0)
     async with fresh_world(place) as world:
         await _two_contacts_for_one_agent(world)
         await eventually(lambda: world.router.fetchval("SELECT count(*) = 2 FROM assignment"))

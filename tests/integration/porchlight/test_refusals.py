@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.runtime.clock import new_id
 from common.testing.eventually import eventually
-from porchlight.applying import apply, wait_until_known
-from porchlight.credentials import create_api_key
+from porchlight.clients.apply import apply, wait_until_known
+from porchlight.jobs.keys import create_api_key
 from tests.support.platforms import RunningPlatform
 
 GOOD: dict[str, Any] = {"queue": "refusals", "channel": "voice"}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from porchlight.databases import wait_for
-from porchlight.home import Home
-from porchlight.postgres import STOP_SIGNAL, Postgres
-from porchlight.processes import forget_libpq, free_port
+from porchlight.installation import Home
+from porchlight.jobs.databases import wait_for
+from porchlight.local.postgres import STOP_SIGNAL, Postgres
+from porchlight.local.processes import forget_libpq, free_port
 from tests.support.platforms import command, started
 
 CONTACT = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")

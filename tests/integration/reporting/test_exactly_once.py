@@ -18,7 +18,8 @@ from common.testing.eventually import eventually
 from reporting.adapters.figures import PostgresFigures
 from reporting.adapters.read_models import PostgresReadModels
 from reporting.consumers import apply
-from router.core import State, inputs, outputs, step
+from router.core import State, step
+from router.core.model import decisions, events
 from router.translate import body_of, fact_from, key_of
 from tests.integration.conftest import Place
 from tests.support.builders import arrived, asked, queue, seen
@@ -36,19 +37,19 @@ QUEUE = QueueDefined(
 )
 
 
-def story() -> list[tuple[outputs.Output, int]]:
+def story() -> list[tuple[decisions.Output, int]]:
     """Forty contacts: answered at once or late, abandoned, or still waiting."""
     state, decided, now_ms = State(), [], 1_000
-    step(state, inputs.QueueSet(queue=queue()), now_ms)
+    step(state, events.QueueSet(queue=queue()), now_ms)
     decided += [(one, now_ms) for one in step(state, seen("ann"), now_ms)]
     for number in range(40):
         now_ms += 100
         name = f"c{number}"
-        told: list[inputs.Input] = [arrived(name, accepted_at_ms=now_ms - (number % 3) * 100)]
+        told: list[events.Input] = [arrived(name, accepted_at_ms=now_ms - (number % 3) * 100)]
         if number == 39:
-            told = [inputs.CancelAsked(contact_id="none", reason="withdrawn"), *told]
+            told = [events.CancelAsked(contact_id="none", reason="withdrawn"), *told]
         elif number % 4 == 3:
-            told.append(inputs.CancelAsked(contact_id=name, reason="customer_gave_up"))
+            told.append(events.CancelAsked(contact_id=name, reason="customer_gave_up"))
         else:
             told.append(asked("accept", contact_id=name, command_id=f"a{number}"))
             told.append(asked("complete", contact_id=name, command_id=f"b{number}"))
@@ -56,7 +57,7 @@ def story() -> list[tuple[outputs.Output, int]]:
     return decided
 
 
-def records(decided: list[tuple[outputs.Output, int]]) -> list[Outgoing]:
+def records(decided: list[tuple[decisions.Output, int]]) -> list[Outgoing]:
     found = []
     for number, (output, at_ms) in enumerate(decided, start=1):
         fact = fact_from(output, at_ms=at_ms)
@@ -124,7 +125,7 @@ async def test_unkind_delivery_changes_no_figure(place: Place) -> None:
     )
     assert (kinds["Queued"], kinds["Accepted"], kinds["Abandoned"]) == (40, 30, 9)
     assert await connection.fetchval("SELECT count(*) FROM step") == sum(
-        isinstance(output, outputs.ContactDecision) for output, _ in decided
+        isinstance(output, decisions.ContactDecision) for output, _ in decided
     )
     owner = await asyncpg.connect(place.owners["reporting"])
     assert await owner.fetchval("SELECT count(*) FROM parked") == 1

@@ -7,9 +7,10 @@ import pytest
 
 from common.contracts.topics import shard_of
 from router.adapters.ledger import PostgresLedger, take
-from router.batch import make_batch
-from router.core import State, inputs, step
-from router.ports import Batch, Reign
+from router.core import State, step
+from router.core.model import events
+from router.sharding.batch import make_batch
+from router.sharding.ports import Batch, Reign
 from tests.integration.conftest import Place
 from tests.support.builders import queue
 
@@ -24,11 +25,11 @@ class Table:
         self.state = State()
         self.known: dict[str, int] = {}
 
-    def play(self, *told: inputs.Input, now_ms: int = 100) -> Batch:
+    def play(self, *told: events.Input, now_ms: int = 100) -> Batch:
         decided = [(one, now_ms) for what in told for one in step(self.state, what, now_ms)]
         return make_batch(self.state, self.reign, decided, self.known)
 
-    async def commit(self, *told: inputs.Input, now_ms: int = 100) -> None:
+    async def commit(self, *told: events.Input, now_ms: int = 100) -> None:
         await self.ledger.commit(self.reign, self.play(*told, now_ms=now_ms))
 
 
@@ -42,7 +43,7 @@ async def table(place: Place) -> AsyncIterator[Table]:
     taken = await take(place.dsns["router"], shard=SHARD, owner="t", topics=["contacts.v1"])
     assert taken is not None
     table = Table(*taken, router)
-    step(table.state, inputs.QueueSet(queue=queue()), 0)
+    step(table.state, events.QueueSet(queue=queue()), 0)
     yield table
     await table.ledger.close()
     await router.close()

@@ -12,10 +12,12 @@ from alembic.config import Config
 
 from common.contracts.policies import Capacity, Condition, Overflow
 from common.runtime.clock import new_id
-from porchlight.databases import create_databases, drop_databases, migrate_all, migrations_folder
+from porchlight.jobs.databases import create_databases, drop_databases, migrate_all
+from porchlight.jobs.migrations import migrations_folder
 from router.adapters.ledger import take
-from router.core import inputs, step
-from router.ports import Assigned, Batch, Diverged
+from router.core import step
+from router.core.model import events
+from router.sharding.ports import Assigned, Batch, Diverged
 from tests.integration.conftest import Place
 from tests.integration.router.conftest import SHARD, Table
 from tests.support.builders import arrived, asked, queue, seen
@@ -49,7 +51,7 @@ async def other(table: Table, place: Place) -> AsyncIterator[Table]:
     taken = await take(place.dsns["router"], shard=OTHER, owner="t", topics=["contacts.v1"])
     assert taken is not None
     other = Table(*taken, table.router)
-    step(other.state, inputs.QueueSet(queue=queue()), 0)
+    step(other.state, events.QueueSet(queue=queue()), 0)
     yield other
     await other.ledger.close()
 
@@ -83,7 +85,7 @@ class TestBeyondCapacity:
     async def test_what_a_queue_may_exceed_or_interrupt_is_written_with_its_reason(self, table: Table) -> None:
         calls = queue("calls", capacity=Capacity(interrupts=("email",)))
         crisis = queue("crisis", capacity=Capacity(exceed=True))
-        await table.commit(*(inputs.QueueSet(queue=one) for one in (calls, crisis)), seen())
+        await table.commit(*(events.QueueSet(queue=one) for one in (calls, crisis)), seen())
         await table.commit(arrived("c1", channel="email"), arrived("c2", queue_id="calls"))
         await table.commit(asked("accept", contact_id="c1", command_id="a"), asked("complete", contact_id="c1"))
         await table.commit(arrived("c3", queue_id="crisis"))
@@ -148,7 +150,7 @@ class TestTwoShards:
 
         other.state = await other.ledger.rebuild(now_ms=200)
         assert other.state.agents["ann"].elsewhere == (1, 2, 3, 4, 5, 6)
-        step(other.state, inputs.QueueSet(queue=queue()), 200)
+        step(other.state, events.QueueSet(queue=queue()), 200)
         await other.commit(arrived("c2"), arrived("c3"), now_ms=300)
         assert [one.state for one in other.state.contacts.values()] == ["offered", "queued"]
         await table.commit(asked("complete"), now_ms=400)
@@ -158,9 +160,9 @@ class TestTwoShards:
 async def test_a_contact_that_moves_on_is_counted_in_its_new_queue(table: Table) -> None:
     rule = Overflow(when=Condition(waited_over_ms=1_000), queue="next")
     await table.commit(
-        inputs.QueueSet(queue=queue(version=2, overflow=(rule,))), inputs.QueueSet(queue=queue("next")), arrived("c1")
+        events.QueueSet(queue=queue(version=2, overflow=(rule,))), events.QueueSet(queue=queue("next")), arrived("c1")
     )
-    await table.commit(inputs.Ticked(), now_ms=1_200)
+    await table.commit(events.Ticked(), now_ms=1_200)
 
     assert await table.router.fetchval("SELECT queue_id FROM contact") == "next"
 

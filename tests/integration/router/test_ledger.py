@@ -8,9 +8,10 @@ from common.contracts.policies import Need, Offers, QueuePolicy, Step
 from common.runtime.failures import Retryable
 from router.adapters.leases import PostgresLeases
 from router.adapters.ledger import take
-from router.core import inputs, step
+from router.core import step
 from router.core.invariants import check
-from router.ports import Assigned, Batch, Diverged, Fenced
+from router.core.model import events
+from router.sharding.ports import Assigned, Batch, Diverged, Fenced
 from tests.integration.conftest import Place
 from tests.integration.router.conftest import SHARD, Table
 from tests.support.builders import arrived, asked, queue, seen
@@ -54,7 +55,7 @@ async def test_a_rebuild_knows_parallel_offers_pauses_steps_and_what_is_schedule
         "UPDATE queue SET version = 2, policy = $1::jsonb", msgspec.json.encode(QueuePolicy(**policy)).decode()
     )
     await table.commit(
-        inputs.QueueSet(queue=queue(version=2, **policy)),
+        events.QueueSet(queue=queue(version=2, **policy)),
         *(seen(name, languages=("es",), units=12) for name in ("ann", "bob", "cid")),
         arrived("c1"),
         arrived("c2"),
@@ -71,7 +72,7 @@ async def test_a_rebuild_knows_parallel_offers_pauses_steps_and_what_is_schedule
     assert states == {"c1": "paused", "c2": "offered", "c3": "scheduled", "c4": "queued"}
     assert again.contacts == table.state.contacts
     assert again.agents == table.state.agents
-    later = inputs.Ticked()
+    later = events.Ticked()
     assert step(again, later, 61_000) == step(table.state, later, 61_000)
 
 

@@ -11,7 +11,7 @@ from common.contracts.policies import ANYBODY, Condition, Overflow, QueuePolicy
 from common.runtime.clock import SystemClock
 from common.runtime.database import open_engine
 from router.adapters.queues import PostgresQueues
-from router.vetting import Fault, Known, vet
+from router.policies.validation import Fault, Known, vet
 from tests.integration.conftest import Place
 
 

@@ -12,7 +12,8 @@ from common.contracts.policies import Need
 from common.contracts.topics import shard_of
 from common.runtime.clock import monotonic_s
 from router.adapters.ledger import take
-from router.core import State, inputs, step
+from router.core import State, step
+from router.core.model import events
 from tests.integration.conftest import Place
 from tests.support.builders import arrived, queue, seen
 
@@ -27,7 +28,7 @@ async def fill(router: "asyncpg.Connection[asyncpg.Record]") -> None:
     await router.execute("TRUNCATE unit_use, assignment, contact, agent, agent_unit, routing_log, queue, parked")
     await router.execute("INSERT INTO queue VALUES ($1,$2,$3,$4,$5::jsonb,$6,$7,$8,$9,$10)", *row)
     state = State()
-    step(state, inputs.QueueSet(queue=queue()), 1)
+    step(state, events.QueueSet(queue=queue()), 1)
     for number in range(50):
         step(state, seen(f"a{number}", skills=((f"s{number}", 50),), presence="break"), 1)
     step(state, arrived("one"), 1)
@@ -62,7 +63,7 @@ async def test_a_takeover_with_as_many_needs_as_contacts_stops_nobody(place: Pla
     started_s = monotonic_s()
 
     state = await ledger.rebuild(now_ms=10)
-    step(state, inputs.Ticked(), 11)
+    step(state, events.Ticked(), 11)
     took_s = monotonic_s() - started_s
 
     watch.cancel()

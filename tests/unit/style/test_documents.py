@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from porchlight.generated_docs import pages
+from porchlight_docgen.pages import pages
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [

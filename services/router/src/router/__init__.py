@@ -1,4 +1,4 @@
 """Owns queues and policies, live contacts, offers, assignments and the routing log.
 
-Read main.py, shard.py and core/engine.py, in that order.
+Read main.py, sharding/worker.py and core/engine.py, in that order.
 """

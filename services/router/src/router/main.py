@@ -19,18 +19,18 @@ from common.runtime.tracing import configure_tracing, traced
 from router.adapters.leases import PostgresLeases
 from router.adapters.ledger import take
 from router.adapters.queues import PostgresQueues, PostgresSkills
-from router.api import add_routes
 from router.config import SCHEMA, Settings
-from router.consumers import know_skills
-from router.containment import Care
-from router.gauges import StateFigures
-from router.ownership import Watch
-from router.ports import Ledger, Reign
-from router.reigns import Reigns
-from router.scoring import load
-from router.shard import Shard
-from router.view_api import add_view_routes
-from router.views import Views
+from router.inspection.api import add_view_routes
+from router.inspection.collectors import StateFigures
+from router.inspection.queries import Views
+from router.policies.api import add_routes
+from router.policies.consumers import know_skills
+from router.sharding.assignment import Watch
+from router.sharding.containment import Care
+from router.sharding.owner import Reigns
+from router.sharding.ports import Ledger, Reign
+from router.sharding.scorers import load
+from router.sharding.worker import Shard
 
 LOOK_AGE_MAX_S = 5.0
 

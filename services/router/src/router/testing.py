@@ -15,13 +15,14 @@ from common.runtime.clock import Clock
 from common.runtime.outbox import OutboxRow, outbox_row
 from common.testing.database import Later, MemoryServer, MemorySession, OutboxRows, Positions
 from common.testing.faults import Line, through
-from router.core.state import ENDED_REMEMBERED_MS, State
-from router.core.values import Queue
-from router.ownership import Lease
-from router.ports import Assigned, Batch, ContactRow, Diverged, Fenced, Judge, LogLine, Reign, nothing_against
-from router.rebuilding import rebuild
+from router.core.index.state import ENDED_REMEMBERED_MS, State
+from router.core.model.queue import Queue
+from router.policies.ports import Judge, nothing_against
+from router.policies.validation import Fault
+from router.sharding.assignment import Lease
+from router.sharding.ports import Assigned, Batch, ContactRow, Diverged, Fenced, LogLine, Reign
+from router.sharding.rebuilding import rebuild
 from router.translate import queue_from
-from router.vetting import Fault
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -209,7 +210,7 @@ def _replaced(row: Assigned, **changes: Any) -> Assigned:
 
 
 class MemoryLedger:
-    """See `router.ports.Ledger`."""
+    """See `router.sharding.ports.Ledger`."""
 
     def __init__(self, tables: RouterTables, session: MemorySession, shard: int) -> None:
         self._tables = tables
@@ -239,7 +240,7 @@ class MemoryLedger:
         )
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
-        """See `router.ports.Ledger`."""
+        """See `router.sharding.ports.Ledger`."""
         async with self._session.call("commit"):
             commit_batch(self._tables, reign, batch)
         reign.last_seq += len(batch.log)
@@ -307,13 +308,13 @@ async def take(
 
 
 class MemoryLeases:
-    """See `router.ports.Leases`."""
+    """See `router.sharding.ports.Leases`."""
 
     def __init__(self, tables: RouterTables, line: Line, *, me: str) -> None:
         self._tables, self._line, self._me = tables, line, me
 
     async def look(self) -> tuple[list[Lease], dict[str, int], set[str]]:
-        """See `router.ports.Leases`."""
+        """See `router.sharding.ports.Leases`."""
         async with through(self._line, "look at leases"):
             leases = [
                 Lease(
@@ -329,7 +330,7 @@ class MemoryLeases:
             return leases, {name: row.renew_counter for name, row in instances.items()}, draining
 
     async def renew(self, epochs: dict[int, int]) -> set[int]:
-        """See `router.ports.Leases`."""
+        """See `router.sharding.ports.Leases`."""
         async with through(self._line, "renew"):
             self._tables.instances.setdefault(self._me, InstanceRow()).renew_counter += 1
             mine = {shard for shard, epoch in epochs.items() if self._tables.leases[shard].epoch == epoch}
@@ -338,7 +339,7 @@ class MemoryLeases:
             return mine
 
     async def break_open(self, shards: Sequence[int]) -> None:
-        """See `router.ports.Leases`."""
+        """See `router.sharding.ports.Leases`."""
         async with through(self._line, "break open"):
             for shard in shards:
                 holder = self._tables.server.holder(("shard", shard))
@@ -346,7 +347,7 @@ class MemoryLeases:
                     holder.end()
 
     async def forget_instance(self, name: str) -> None:
-        """See `router.ports.Leases`."""
+        """See `router.sharding.ports.Leases`."""
         async with through(self._line, "forget instance"):
             self._tables.instances.pop(name, None)
 
@@ -355,7 +356,7 @@ class MemoryLeases:
 
 
 class MemoryQueues:
-    """See `router.ports.Queues`."""
+    """See `router.policies.ports.Queues`."""
 
     def __init__(self, tables: RouterTables, line: Line, clock: Clock) -> None:
         self._tables, self._line, self._clock = tables, line, clock
@@ -363,7 +364,7 @@ class MemoryQueues:
     async def put(
         self, queue_id: str, values: dict[str, Any], *, actor: str, judge: Judge = nothing_against
     ) -> tuple[QueueDefined, OutboxRow] | list[Fault] | None:
-        """See `router.ports.Queues`."""
+        """See `router.policies.ports.Queues`."""
         del actor
         at_ms = self._clock.now_ms()
         async with through(self._line, "put queue"):
@@ -384,13 +385,13 @@ class MemoryQueues:
         return fact, event
 
     async def known(self, pool: str) -> tuple[set[str], dict[str, QueuePolicy]]:
-        """See `router.ports.Queues`."""
+        """See `router.policies.ports.Queues`."""
         async with through(self._line, "known queues"):
             queues = self._tables.queues.values()
             return set(self._tables.skills), {one.queue: one.policy for one in queues if one.pool == pool}
 
     async def get(self, queue_id: str) -> tuple[QueueDefined, dict[str, int]] | None:
-        """See `router.ports.Queues`."""
+        """See `router.policies.ports.Queues`."""
         async with through(self._line, "get queue"):
             found = self._tables.queues.get(queue_id)
             if found is None:
@@ -402,13 +403,13 @@ class MemoryQueues:
             return found, counts
 
     async def list_all(self, *, after: str, limit: int) -> list[QueueDefined]:
-        """See `router.ports.Queues`."""
+        """See `router.policies.ports.Queues`."""
         async with through(self._line, "list queues"):
             return [one for name, one in sorted(self._tables.queues.items()) if name > after][:limit]
 
 
 class MemorySkills:
-    """See `router.ports.Skills`."""
+    """See `router.policies.ports.Skills`."""
 
     def __init__(self, tables: RouterTables, later: Later) -> None:
         self._tables, self._later = tables, later

@@ -3,9 +3,9 @@
 import msgspec
 
 from common.contracts import agents, codec, config, contacts, routing
-from router.core import inputs, outputs
-from router.core.needs import both, skills_need
-from router.core.values import Queue
+from router.core.model import decisions, events
+from router.core.model.queue import Queue
+from router.core.rules.criteria import both, skills_need
 
 _VERBS = {
     agents.AcceptRequested: "accept",
@@ -38,11 +38,11 @@ def queue_from(fact: config.QueueDefined) -> Queue:
     )
 
 
-def input_from(fact: msgspec.Struct, *, correlation: str = "") -> inputs.Input | None:
+def input_from(fact: msgspec.Struct, *, correlation: str = "") -> events.Input | None:
     """What the core is told because of a fact; None when it is none of its business."""
     match fact:
         case contacts.ContactSubmitted():
-            return inputs.ContactArrived(
+            return events.ContactArrived(
                 contact_id=fact.contact_id,
                 queue_id=fact.queue,
                 pool=fact.pool,
@@ -59,13 +59,13 @@ def input_from(fact: msgspec.Struct, *, correlation: str = "") -> inputs.Input |
                 correlation=correlation,
             )
         case contacts.CancelRequested():
-            return inputs.CancelAsked(contact_id=fact.contact_id, reason=fact.reason)
+            return events.CancelAsked(contact_id=fact.contact_id, reason=fact.reason)
         case contacts.CallbackRequested():
-            return inputs.CallbackAsked(
+            return events.CallbackAsked(
                 contact_id=fact.contact_id, not_before_ms=fact.not_before_ms, requested_at_ms=fact.requested_at_ms
             )
         case agents.AgentPicture():
-            return inputs.AgentSeen(
+            return events.AgentSeen(
                 agent_id=fact.agent_id,
                 pool=fact.pool,
                 session_no=fact.session_no,
@@ -89,7 +89,7 @@ def input_from(fact: msgspec.Struct, *, correlation: str = "") -> inputs.Input |
             )
         case agents.AgentCommand():
             passed_on = fact if isinstance(fact, agents.TransferRequested) else None
-            return inputs.AgentAsked(
+            return events.AgentAsked(
                 verb=_VERBS[type(fact)],
                 command_id=fact.command_id,
                 agent_id=fact.agent_id,
@@ -102,50 +102,50 @@ def input_from(fact: msgspec.Struct, *, correlation: str = "") -> inputs.Input |
                 need=None if passed_on is None else passed_on.need,
             )
         case config.QueueDefined():
-            return inputs.QueueSet(queue=queue_from(fact))
+            return events.QueueSet(queue=queue_from(fact))
         case _:
             return None
 
 
 _FACTS: dict[type[object], type[msgspec.Struct]] = {
-    outputs.Scheduled: routing.ContactScheduled,
-    outputs.Queued: routing.ContactQueued,
-    outputs.StepJoined: routing.StepJoined,
-    outputs.StepExpired: routing.StepExpired,
-    outputs.StepSkipped: routing.StepSkipped,
-    outputs.Escalated: routing.ContactEscalated,
-    outputs.Moved: routing.ContactMoved,
-    outputs.CallbackArranged: routing.CallbackArranged,
-    outputs.Expired: routing.ContactExpired,
-    outputs.Overflowed: routing.ContactOverflowed,
-    outputs.Responded: routing.ContactResponded,
-    outputs.Paused: routing.ContactPaused,
-    outputs.Resumed: routing.ContactResumed,
-    outputs.Transferred: routing.ContactTransferred,
-    outputs.OfferDenied: routing.OfferDenied,
-    outputs.Offered: routing.OfferMade,
-    outputs.Accepted: routing.OfferAccepted,
-    outputs.Declined: routing.OfferDeclined,
-    outputs.TimedOut: routing.OfferTimedOut,
-    outputs.Rescinded: routing.OfferRescinded,
-    outputs.LinkWasLost: routing.LinkLost,
-    outputs.LinkWasRestored: routing.LinkRestored,
-    outputs.Requeued: routing.ContactRequeued,
-    outputs.WrapUpBegan: routing.WrapUpStarted,
-    outputs.Completed: routing.ContactCompleted,
-    outputs.Abandoned: routing.ContactAbandoned,
-    outputs.Cancelled: routing.ContactCancelled,
-    outputs.AgentRouting: routing.AgentRoutingChanged,
-    outputs.Refused: routing.CommandRefused,
+    decisions.Scheduled: routing.ContactScheduled,
+    decisions.Queued: routing.ContactQueued,
+    decisions.StepJoined: routing.StepJoined,
+    decisions.StepExpired: routing.StepExpired,
+    decisions.StepSkipped: routing.StepSkipped,
+    decisions.Escalated: routing.ContactEscalated,
+    decisions.Moved: routing.ContactMoved,
+    decisions.CallbackArranged: routing.CallbackArranged,
+    decisions.Expired: routing.ContactExpired,
+    decisions.Overflowed: routing.ContactOverflowed,
+    decisions.Responded: routing.ContactResponded,
+    decisions.Paused: routing.ContactPaused,
+    decisions.Resumed: routing.ContactResumed,
+    decisions.Transferred: routing.ContactTransferred,
+    decisions.OfferDenied: routing.OfferDenied,
+    decisions.Offered: routing.OfferMade,
+    decisions.Accepted: routing.OfferAccepted,
+    decisions.Declined: routing.OfferDeclined,
+    decisions.TimedOut: routing.OfferTimedOut,
+    decisions.Rescinded: routing.OfferRescinded,
+    decisions.LinkWasLost: routing.LinkLost,
+    decisions.LinkWasRestored: routing.LinkRestored,
+    decisions.Requeued: routing.ContactRequeued,
+    decisions.WrapUpBegan: routing.WrapUpStarted,
+    decisions.Completed: routing.ContactCompleted,
+    decisions.Abandoned: routing.ContactAbandoned,
+    decisions.Cancelled: routing.ContactCancelled,
+    decisions.AgentRouting: routing.AgentRoutingChanged,
+    decisions.Refused: routing.CommandRefused,
 }
 
 
-def fact_from(output: outputs.Output, *, at_ms: int) -> routing.RoutingFact:
+def fact_from(output: decisions.Output, *, at_ms: int) -> routing.RoutingFact:
     """The fact that says what the core decided."""
     fields: dict[str, object] = {name: getattr(output, name) for name in output.__struct_fields__ if name != "queue_id"}
-    if isinstance(output, outputs.ContactDecision):
+    if isinstance(output, decisions.ContactDecision):
         fields["queue"] = output.queue_id
-    if isinstance(output, (outputs.Offered, outputs.Resumed)):
+    if isinstance(output, (decisions.Offered, decisions.Resumed)):
         fields["units"] = len(fields.pop("unit_numbers"))  # type: ignore[arg-type]
         fields["exceeds"] = bool(fields.pop("over"))
         fields["agent_seq"] = fields.pop("seq")
@@ -153,9 +153,9 @@ def fact_from(output: outputs.Output, *, at_ms: int) -> routing.RoutingFact:
     return _FACTS[type(output)](**fields, at_ms=at_ms)  # type: ignore[return-value]
 
 
-def key_of(output: outputs.Output) -> str:
+def key_of(output: decisions.Output) -> str:
     """The record's key: whom the fact is about."""
-    if isinstance(output, (outputs.AgentRouting, outputs.OfferDenied)):
+    if isinstance(output, (decisions.AgentRouting, decisions.OfferDenied)):
         return output.agent_id
     return output.contact_id
 

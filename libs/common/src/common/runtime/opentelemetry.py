@@ -10,14 +10,14 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from common.runtime.clock import SystemClock
-from common.runtime.tracing import EXPORT_TIMEOUT_S, QUEUE_MAX, Parent
+from common.runtime.spans import EXPORT_TIMEOUT_S, QUEUE_MAX, Parent
 
 LOW_BITS = (1 << 64) - 1
 SCOPE = InstrumentationScope("porchlight")
 
 
 class OtlpSpans:
-    """See `common.runtime.tracing.Spans`. A thread of its own sends; what does not get through in time is dropped."""
+    """See `common.runtime.spans.Spans`. A thread of its own sends; what does not get through in time is dropped."""
 
     def __init__(self, *, service: str, instance: str, url: str, share: float) -> None:
         self._bound = round(share * (1 << 64))
@@ -30,7 +30,7 @@ class OtlpSpans:
     def write(
         self, *, name: str, kind: str, me: Parent, parent: int, began_ns: int, failed: bool, **about: str | int
     ) -> None:
-        """See `common.runtime.tracing.Spans`."""
+        """See `common.runtime.spans.Spans`."""
         trace_id, own_id = me
         if trace_id & LOW_BITS >= self._bound:
             return
@@ -50,7 +50,7 @@ class OtlpSpans:
         )
 
     def close(self) -> None:
-        """See `common.runtime.tracing.Spans`. The processor by itself would try for half a minute."""
+        """See `common.runtime.spans.Spans`. The processor by itself would try for half a minute."""
         giving_up = Timer(EXPORT_TIMEOUT_S, self._exporter.shutdown)
         giving_up.start()
         self._processor.shutdown()  # type: ignore[no-untyped-call]

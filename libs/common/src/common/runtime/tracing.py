@@ -10,41 +10,20 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from common.runtime.bus import Incoming, Outgoing, Publisher
 from common.runtime.clock import SystemClock, span_id
+from common.runtime.spans import Parent, Spans
 
 TRACEPARENT = "traceparent"
-QUEUE_MAX = 2_048
-"""Spans that wait for their receiver; beyond it new ones are dropped, and the exporter's log says so."""
-EXPORT_TIMEOUT_S = 3.0
-"""For one message to the receiver, and for what waits when the process stops."""
 UNTRACED_ROUTES = {"/healthz", "/readyz", "/metrics"}
 READ_METHODS = {"GET", "HEAD", "OPTIONS"}
 """Of requests that change nothing."""
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _HEX_ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
-
-Parent = tuple[int, int]
-"""Trace id and span id."""
-
-
-class Spans(Protocol):
-    """Takes spans that are over; never waits and never fails its caller."""
-
-    def write(
-        self, *, name: str, kind: str, me: Parent, parent: int, began_ns: int, failed: bool, **about: str | int
-    ) -> None:
-        """`parent`: a span id of the same trace, 0 for none."""
-        ...
-
-    def close(self) -> None:
-        """Send what waits; after `EXPORT_TIMEOUT_S` the rest is dropped."""
-        ...
-
 
 _spans: Spans | None = None
 

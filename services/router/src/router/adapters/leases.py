@@ -7,7 +7,7 @@ import asyncpg
 from common.runtime import locks
 from common.runtime.database import open_connection
 from router.adapters.ledger import CLOSE_TIMEOUT_S
-from router.ownership import Lease
+from router.sharding.assignment import Lease
 
 LOOK = """
 SELECT shard, owner, renew_counter, EXISTS (
@@ -26,7 +26,7 @@ RETURNING l.shard
 
 
 class PostgresLeases:
-    """See `router.ports.Leases`."""
+    """See `router.sharding.ports.Leases`."""
 
     def __init__(self, *, dsn: str, me: str, url: str = "") -> None:
         self._dsn = dsn

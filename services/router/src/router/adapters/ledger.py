@@ -15,10 +15,10 @@ from common.runtime.bus import Incoming, Place
 from common.runtime.database import AWAY, open_connection
 from common.runtime.failures import Retryable
 from common.runtime.following import reason_shown
-from router.core.state import ENDED_REMEMBERED_MS, State
-from router.core.values import Queue
-from router.ports import Batch, Diverged, Fenced, LogLine, Reign
-from router.rebuilding import rebuild
+from router.core.index.state import ENDED_REMEMBERED_MS, State
+from router.core.model.queue import Queue
+from router.sharding.ports import Batch, Diverged, Fenced, LogLine, Reign
+from router.sharding.rebuilding import rebuild
 from router.translate import queue_from
 
 CLOSE_TIMEOUT_S = 2.0
@@ -64,7 +64,7 @@ class PostgresLedger:
         )
 
     async def commit(self, reign: Reign, batch: Batch) -> None:
-        """See `router.ports.Ledger`."""
+        """See `router.sharding.ports.Ledger`."""
         offsets = {f"{place.topic}/{place.partition}": at for place, at in reign.offsets.items()}
         try:
             await self._connection.execute(

@@ -17,8 +17,8 @@ from common.runtime.audit import audited
 from common.runtime.clock import Clock
 from common.runtime.database import Connection, reading, writing
 from common.runtime.outbox import OutboxRow, outbox_row
-from router.ports import Judge, nothing_against
-from router.vetting import Fault
+from router.policies.ports import Judge, nothing_against
+from router.policies.validation import Fault
 
 metadata = sa.MetaData()
 queue = sa.Table(
@@ -49,7 +49,7 @@ outbox = sa.Table("outbox", metadata, *(sa.Column(name) for name in OutboxRow.__
 
 
 class PostgresSkills:
-    """See `router.ports.Skills`."""
+    """See `router.policies.ports.Skills`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -75,7 +75,7 @@ class PostgresQueues:
     async def put(
         self, queue_id: str, values: dict[str, Any], *, actor: str, judge: Judge = nothing_against
     ) -> tuple[QueueDefined, OutboxRow] | list[Fault] | None:
-        """See `router.ports.Queues`."""
+        """See `router.policies.ports.Queues`."""
         row = {**values, "queue_id": queue_id, "shard": shard_of(values["pool"]), "version": 1}
         changes = {name: value for name, value in row.items() if name not in ("queue_id", "pool", "shard")}
         statement = (

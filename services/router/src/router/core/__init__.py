@@ -5,6 +5,6 @@ tests run this one core.
 """
 
 from router.core.engine import decide, step
-from router.core.state import State
+from router.core.index.state import State
 
 __all__ = ["State", "decide", "step"]

@@ -4,22 +4,22 @@ from collections.abc import Callable
 from heapq import heappop
 from typing import Any
 
-from router.core import inputs
-from router.core.agents import note_elsewhere, see_agent
-from router.core.bursts import may_have, release_bursts
-from router.core.changes import touch_agent
-from router.core.commands import answer, resume_waiting
-from router.core.contacts import arrive, ask_callback, cancel, offer, run_out
-from router.core.everyday import decide_everyday
+from router.core.index.agents import say_denials
+from router.core.index.state import State
 from router.core.invariants import check_touched
-from router.core.matching import look_at_headroom, next_match
-from router.core.outputs import Output
-from router.core.queues import check_borrowing, check_queues, open_queue, set_queue, turn_away
-from router.core.staff import say_denials
-from router.core.state import State
+from router.core.lifecycle.agent import note_elsewhere, see_agent
+from router.core.lifecycle.changes import touch_agent
+from router.core.lifecycle.commands import answer, resume_waiting
+from router.core.lifecycle.contact import arrive, ask_callback, cancel, offer, run_out
+from router.core.lifecycle.fast_path import decide_everyday
+from router.core.lifecycle.queue import check_borrowing, check_queues, open_queue, set_queue, turn_away
+from router.core.matching.bursts import may_have, release_bursts
+from router.core.matching.pairs import look_at_headroom, next_match
+from router.core.model import events
+from router.core.model.decisions import Output
 
 
-def step(state: State, told: inputs.Input, now_ms: int) -> tuple[Output, ...]:
+def step(state: State, told: events.Input, now_ms: int) -> tuple[Output, ...]:
     """Change `state` by what was told at `now_ms`, and return what was decided, in order.
 
     What is due by `now_ms` happens first, so that an answer that came too late is too late. Raises `AssertionError`
@@ -35,7 +35,7 @@ def step(state: State, told: inputs.Input, now_ms: int) -> tuple[Output, ...]:
     return tuple(decided)
 
 
-def decide(state: State, told: inputs.Input, now_ms: int) -> list[Output]:
+def decide(state: State, told: events.Input, now_ms: int) -> list[Output]:
     """`step` without the check of the invariants."""
     state.now_ms = now_ms
     decided: list[Output] = []
@@ -108,7 +108,7 @@ def _ring(state: State, decided: list[Output]) -> None:
     state.now_ms = now_ms
 
 
-def _take_scores(state: State, told: inputs.ScoresGiven, _decided: list[Output]) -> None:
+def _take_scores(state: State, told: events.ScoresGiven, _decided: list[Output]) -> None:
     """A scorer answered in time: its scores choose the agent. Too late, they count for the next offer."""
     contact = state.contacts.get(told.contact_id)
     if contact is None:
@@ -120,16 +120,16 @@ def _take_scores(state: State, told: inputs.ScoresGiven, _decided: list[Output])
         state.dirty_groups[state.place_of[told.contact_id][0].no] = None
 
 
-HANDLERS: dict[type[inputs.Input], Callable[[State, Any, list[Output]], None]] = {
-    inputs.ContactArrived: arrive,
-    inputs.AgentAsked: answer,
-    inputs.AgentSeen: see_agent,
-    inputs.UnitsElsewhere: note_elsewhere,
-    inputs.CancelAsked: cancel,
-    inputs.CallbackAsked: ask_callback,
-    inputs.ScoresGiven: _take_scores,
-    inputs.QueueSet: set_queue,
-    inputs.QueueOpened: open_queue,
-    inputs.Ticked: lambda _state, _told, _decided: None,
+HANDLERS: dict[type[events.Input], Callable[[State, Any, list[Output]], None]] = {
+    events.ContactArrived: arrive,
+    events.AgentAsked: answer,
+    events.AgentSeen: see_agent,
+    events.UnitsElsewhere: note_elsewhere,
+    events.CancelAsked: cancel,
+    events.CallbackAsked: ask_callback,
+    events.ScoresGiven: _take_scores,
+    events.QueueSet: set_queue,
+    events.QueueOpened: open_queue,
+    events.Ticked: lambda _state, _told, _decided: None,
 }
 """What each input does; a table and not a `match`, which tries one class after the other."""

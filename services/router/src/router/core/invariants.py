@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from router.core.state import State
-from router.core.values import ENDED, Agent, Contact, ContactState
+from router.core.index.state import State
+from router.core.model.agent import Agent
+from router.core.model.contact import ENDED, Contact, ContactState
 
 RUNS = frozenset({ContactState.SCHEDULED, ContactState.LINK_LOST, ContactState.WRAP_UP})
 """States that run out by themselves."""

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from router.core.binding import follow_queue
-from router.core.needs import named_agents
-from router.core.outputs import Output
-from router.core.queues import study
-from router.core.staff import count_staffed, place_agent, settle
-from router.core.state import State, set_timer
-from router.core.values import CUT, Agent, Contact, ContactState, Queue
-from router.core.waiting import demand_number, moments, need_now, put_all_waiting, wake_at
+from router.core.index.agents import count_staffed, place_agent, settle
+from router.core.index.state import State, set_timer
+from router.core.index.waiting import demand_number, moments, need_now, put_all_waiting, wake_at
+from router.core.lifecycle.binding import follow_queue
+from router.core.lifecycle.queue import study
+from router.core.model.agent import Agent
+from router.core.model.contact import CUT, Contact, ContactState
+from router.core.model.decisions import Output
+from router.core.model.queue import Queue
+from router.core.rules.criteria import named_agents
 
 SLICE = 100
 """Agents or contacts that are taken up between two turns of `restoring`: a few milliseconds of work."""

@@ -1,4 +1,0 @@
-"""The `porchlight` command: real PostgreSQL, real Kafka and the four services on one machine, and the tools around them.
-
-Read cli.py, supervisor.py and home.py, in that order.
-"""

@@ -1,0 +1,1 @@
+"""What happens to contacts, agents and queues, and what follows from it."""

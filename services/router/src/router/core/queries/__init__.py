@@ -1,0 +1,1 @@
+"""What can be asked of the state: how long a contact will wait, and why."""

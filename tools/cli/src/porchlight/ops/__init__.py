@@ -1,0 +1,1 @@
+"""`porchlight ops`, `keys` and `token`: looking after a platform that runs."""
