@@ -264,7 +264,7 @@ PLANTED: list[tuple[str, Parts, int]] = [
     ("I8", Parts(sessions=AnswersDone), 7),
     ("I9", Parts(shard=OffersToWhoIsGone), 3),
     ("I9", Parts(inboxes=NeverWakes), 7),
-    ("I9", Parts(inboxes=OneVersion), 21),
+    ("I9", Parts(inboxes=OneVersion), 98),
     ("I11", Parts(shard=HoldsTheQueue), 54),
     ("counts", Parts(ledger=StaysInItsFirstQueue), 1),
     ("callback", Parts(shard=DropsCallbacks, repeats=RepeatsNothing), 2),
