@@ -201,7 +201,8 @@ def test_a_new_release_that_does_not_become_healthy_leaves_the_old_one_at_work(
     old, _ = previous
     before = {one["Id"] for one in old.containers()}
     broken = tmp_path / "broken.yaml"
-    broken.write_text("services: {intake: {environment: {INTAKE_KAFKA_USERNAME: somebody}}}\n")
+    stranger = "postgresql://somebody@postgres:5432/intake"
+    broken.write_text(f"services: {{intake: {{environment: {{INTAKE_DATABASE_URL: '{stranger}'}}}}}}\n")
     new = replace(old, folder=DEPLOY, files=("compose.yaml", str(broken)), wait_s=15)
 
     with pytest.raises(AssertionError, match="the new intake did not become healthy and is gone; the old one goes on"):
