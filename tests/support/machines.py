@@ -1,7 +1,8 @@
 """Machines whose clocks are wrong, for `common.runtime.clock.use`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from common.runtime import clock
 from common.runtime.clock import Machine
@@ -20,12 +21,28 @@ class WrongMachine(Machine):
         return super().monotonic_ns() - round(self.slept_s * 1e9)
 
 
+class StillMachine(Machine):
+    """A machine whose monotonic clock stands still unless a test moves it."""
+
+    now_s = 1_000.0
+
+    def monotonic_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+
+AnyMachine = TypeVar("AnyMachine", bound=Machine)
+
+
 @contextmanager
-def wrong_machine() -> Iterator[WrongMachine]:
+def used(machine: AnyMachine) -> Iterator[AnyMachine]:
     """Ours, while the block runs."""
-    wrong = WrongMachine()
-    before = clock.use(wrong)
+    before = clock.use(machine)
     try:
-        yield wrong
+        yield machine
     finally:
         clock.use(before)
+
+
+def wrong_machine() -> AbstractContextManager[WrongMachine]:
+    """One whose clocks can be put wrong, while the block runs."""
+    return used(WrongMachine())

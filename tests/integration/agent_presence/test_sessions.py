@@ -70,6 +70,21 @@ async def test_signing_in_again_fences_the_session_before(pool: Pool) -> None:
     assert await facts(pool) == ["agent.session_started"] * 2
 
 
+async def test_renewals_of_the_same_agents_in_any_order_never_wait_in_a_circle(pool: Pool) -> None:
+    names = [f"agent-{number}" for number in range(300)]
+    await pool.executemany("INSERT INTO agent VALUES ($1, 'p', '{}', 6, true)", [(name,) for name in names])
+    table = sessions(pool)
+    for name in names:
+        assert await table.sign_in(name, "available")
+    given = [(name, 1) for name in names]
+
+    async def renew(order: list[tuple[str, int]]) -> None:
+        for _ in range(40):
+            assert all(await table.renew(order))  # a deadlock is `Retryable`
+
+    await asyncio.gather(renew(given), renew(given[::-1]), renew(given[1::2] + given[::2]))
+
+
 async def test_nobody_signs_in_who_is_unknown_or_disabled(pool: Pool) -> None:
     await pool.execute("UPDATE agent SET enabled = false WHERE agent_id = 'bob'")
 

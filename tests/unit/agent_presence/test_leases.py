@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
 import pytest
@@ -18,26 +18,9 @@ from common.runtime.failures import Retryable
 from common.testing.database import MemoryServer
 from common.testing.eventually import eventually
 from common.testing.faults import GoodLine
+from tests.support.machines import StillMachine
 
 LEASE_S = 90.0
-
-
-class Machine(clock.Machine):
-    """A machine whose time stands still unless it is moved."""
-
-    def __init__(self) -> None:
-        self.at_s = 1_000.0
-
-    def monotonic_ns(self) -> int:
-        return int(self.at_s * 1e9)
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    ours = Machine()
-    before = clock.use(ours)
-    yield ours
-    clock.use(before)
 
 
 class Replica:
@@ -94,7 +77,7 @@ async def two(*, listening: bool = True) -> AsyncIterator[tuple[Replica, Replica
         watch.cancel()
 
 
-async def test_the_session_before_is_over_on_every_replica_once_the_agent_signs_in_anew(machine: Machine) -> None:
+async def test_the_session_before_is_over_on_every_replica_once_the_agent_signs_in_anew(machine: StillMachine) -> None:
     async with two() as (here, there):
         first = await here.sign_in()
         assert await there.leases.is_alive("ann", first)
@@ -107,7 +90,7 @@ async def test_the_session_before_is_over_on_every_replica_once_the_agent_signs_
 
 
 @pytest.mark.parametrize("how", ["signed out", "signed in anew", "disabled", "signed out by a supervisor"])
-async def test_a_held_poll_on_another_replica_is_told_that_its_session_is_over(machine: Machine, how: str) -> None:
+async def test_a_held_poll_on_another_replica_is_told_that_its_session_is_over(machine: StillMachine, how: str) -> None:
     async with two() as (here, there), asyncio.timeout(5):
         number = await here.sign_in()
         held = asyncio.create_task(there.poll(number))
@@ -126,18 +109,18 @@ async def test_a_held_poll_on_another_replica_is_told_that_its_session_is_over(m
         assert not await there.leases.is_alive("ann", number)
 
 
-async def test_while_ends_are_not_heard_a_session_is_believed_for_a_second_only(machine: Machine) -> None:
+async def test_while_ends_are_not_heard_a_session_is_believed_for_a_second_only(machine: StillMachine) -> None:
     async with two(listening=False) as (here, there):
         number = await here.sign_in()
         assert await there.leases.is_alive("ann", number)
         await here.sessions.sign_out("ann", number)
 
-        machine.at_s += UNHEARD_S
+        machine.now_s += UNHEARD_S
 
         assert not await there.leases.is_alive("ann", number)
 
 
-async def test_what_ended_before_anybody_listened_is_not_believed_any_more(machine: Machine) -> None:
+async def test_what_ended_before_anybody_listened_is_not_believed_any_more(machine: StillMachine) -> None:
     async with two(listening=False) as (here, there):
         number = await here.sign_in()
         assert await there.leases.is_alive("ann", number)
@@ -148,7 +131,7 @@ async def test_what_ended_before_anybody_listened_is_not_believed_any_more(machi
         assert not await there.leases.is_alive("ann", number)
 
 
-async def test_an_end_that_is_heard_while_the_lease_is_renewed_counts(machine: Machine) -> None:
+async def test_an_end_that_is_heard_while_the_lease_is_renewed_counts(machine: StillMachine) -> None:
     asked = asyncio.Event()
     go_on = asyncio.Event()
 
@@ -174,7 +157,7 @@ async def test_an_end_that_is_heard_while_the_lease_is_renewed_counts(machine: M
     assert leases.is_over("ann", 1)
 
 
-async def test_a_lost_connection_means_asking_oftener_until_it_is_back(machine: Machine) -> None:
+async def test_a_lost_connection_means_asking_oftener_until_it_is_back(machine: StillMachine) -> None:
     class Broken:
         async def listen(self, *, listening: object, over: object) -> None:
             raise Retryable("away")
@@ -187,7 +170,7 @@ async def test_a_lost_connection_means_asking_oftener_until_it_is_back(machine: 
     await until(lambda: not here.leases._listens)
     shared.sessions["ann"].ended = True  # nobody heard of it
 
-    machine.at_s += UNHEARD_S
+    machine.now_s += UNHEARD_S
 
     assert not await here.leases.is_alive("ann", number)
     watch.cancel()
@@ -205,7 +188,7 @@ class Away(MemorySessions):
 
 
 @pytest.mark.parametrize("listens", [True, False])
-async def test_a_renewal_that_can_wait_waits_and_one_that_cannot_says_so(machine: Machine, listens: bool) -> None:
+async def test_a_renewal_that_can_wait_waits_and_one_that_cannot_says_so(machine: StillMachine, listens: bool) -> None:
     sessions = Away(tables(), GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
     leases = Leases(sessions, lease_s=LEASE_S)
     leases.listen(listens)
@@ -213,10 +196,10 @@ async def test_a_renewal_that_can_wait_waits_and_one_that_cannot_says_so(machine
     assert await leases.is_alive("ann", 1)
     sessions.is_away = True
 
-    machine.at_s += LEASE_S / 3 + 0.1
+    machine.now_s += LEASE_S / 3 + 0.1
     if listens:
         assert await leases.is_alive("ann", 1)
-        machine.at_s += LEASE_S / 3
+        machine.now_s += LEASE_S / 3
     with pytest.raises(Retryable):
         await leases.is_alive("ann", 1)
     with pytest.raises(Retryable):
@@ -227,7 +210,7 @@ async def test_a_renewal_that_can_wait_waits_and_one_that_cannot_says_so(machine
     assert not await leases.is_alive("ann", 1)
 
 
-async def test_agents_who_came_together_renew_apart_and_in_time(machine: Machine) -> None:
+async def test_agents_who_came_together_renew_apart_and_in_time(machine: StillMachine) -> None:
     leases = Leases(MemorySessions(tables(), GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S), lease_s=LEASE_S)
 
     after_s = [leases.renew_after_s(f"agent-{number}") for number in range(1_000)]
@@ -237,7 +220,7 @@ async def test_agents_who_came_together_renew_apart_and_in_time(machine: Machine
     assert len(crowds) == 10 and max(crowds.values()) < 200, "each step has a tenth of the agents, about"
 
 
-async def test_many_leases_are_renewed_in_one_statement_and_none_is_refused(machine: Machine) -> None:
+async def test_many_leases_are_renewed_in_one_statement_and_none_is_refused(machine: StillMachine) -> None:
     batches = []
 
     class Counting(MemorySessions):
@@ -263,33 +246,33 @@ class TestHeldPolls:
         await until(lambda: bool(here.inboxes._changed))
         return poll
 
-    async def test_its_lease_is_renewed_and_it_sleeps_on(self, machine: Machine) -> None:
+    async def test_its_lease_is_renewed_and_it_sleeps_on(self, machine: StillMachine) -> None:
         here = Replica(tables())
         here.leases.listen(True)
         poll = await self.held(here, await here.sign_in())
         event = here.inboxes.changed("ann")
 
         for _ in range(9):
-            machine.at_s += LEASE_S / 3
+            machine.now_s += LEASE_S / 3
             await here.leases.renew_held(here.inboxes.wake)
             assert await here.sessions.expire() == []
 
         assert not event.is_set() and not poll.done()
         poll.cancel()
 
-    async def test_a_lease_that_is_not_due_is_left_alone(self, machine: Machine) -> None:
+    async def test_a_lease_that_is_not_due_is_left_alone(self, machine: StillMachine) -> None:
         here = Replica(tables())
         here.leases.listen(True)
         poll = await self.held(here, await here.sign_in())
         until_s = here.sessions._tables.sessions["ann"].lease_until_s
-        machine.at_s += LEASE_S / 3 * 0.6
+        machine.now_s += LEASE_S / 3 * 0.6
 
         await here.leases.renew_held(here.inboxes.wake)
 
         assert here.sessions._tables.sessions["ann"].lease_until_s == until_s
         poll.cancel()
 
-    async def test_thousands_are_renewed_in_few_statements(self, machine: Machine) -> None:
+    async def test_thousands_are_renewed_in_few_statements(self, machine: StillMachine) -> None:
         batches = []
 
         class Counting(MemorySessions):
@@ -310,7 +293,7 @@ class TestHeldPolls:
     @pytest.mark.parametrize(
         "what", ["its caller has gone", "its session ended unheard", "the agent signed in anew unheard"]
     )
-    async def test_it_is_told_when_it_waits_for_nothing(self, machine: Machine, what: str) -> None:
+    async def test_it_is_told_when_it_waits_for_nothing(self, machine: StillMachine, what: str) -> None:
         here = Replica(tables())
         here.leases.listen(True)
         gone = False
@@ -324,7 +307,7 @@ class TestHeldPolls:
             again = await here.sign_in()
             other = asyncio.create_task(here.poll(again))
             await until(lambda: len(here.leases._held) == 2)
-        machine.at_s += LEASE_S / 3
+        machine.now_s += LEASE_S / 3
 
         await here.leases.renew_held(here.inboxes.wake)
 
@@ -333,7 +316,9 @@ class TestHeldPolls:
         if what == "the agent signed in anew unheard":
             other.cancel()
 
-    async def test_while_the_database_is_away_it_goes_on_for_two_thirds_of_the_lease(self, machine: Machine) -> None:
+    async def test_while_the_database_is_away_it_goes_on_for_two_thirds_of_the_lease(
+        self, machine: StillMachine
+    ) -> None:
         here = Replica(tables())
         here.sessions = Away(here.sessions._tables, GoodLine(), clock=clock.SystemClock(), lease_s=LEASE_S)
         here.leases = Leases(here.sessions, lease_s=LEASE_S)
@@ -341,11 +326,11 @@ class TestHeldPolls:
         poll = await self.held(here, await here.sign_in())
         here.sessions.is_away = True
 
-        machine.at_s += LEASE_S / 3
+        machine.now_s += LEASE_S / 3
         with pytest.raises(Retryable):
             await here.leases.renew_held(here.inboxes.wake)
         assert not poll.done() and here.inboxes._changed
-        machine.at_s += LEASE_S / 3
+        machine.now_s += LEASE_S / 3
         with pytest.raises(Retryable):
             await here.leases.renew_held(here.inboxes.wake)
 

@@ -1,6 +1,6 @@
 """What one agent may ask of one replica."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,31 +10,13 @@ from fastapi import Depends, FastAPI
 
 from agent_presence.inboxes import Inboxes
 from agent_presence.limits import STRAYS_BURST, AgentLimits, HeldPolls
-from common.runtime import clock
 from common.runtime.auth import Principal
 from common.runtime.borders import Judge
 from common.runtime.http import make_app
 from common.runtime.lifecycle import Running
 from common.runtime.problems import ProblemRaised
+from tests.support.machines import StillMachine
 from tests.unit.agent_presence.test_inboxes import fold, offer
-
-
-class Machine(clock.Machine):
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def monotonic_ns(self) -> int:
-        return int(self.now_s * 1e9)
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    before = clock.use(machine)
-    yield machine
-    clock.use(before)
 
 
 def limits_of(inboxes: Inboxes) -> AgentLimits:
@@ -64,7 +46,7 @@ def test_a_poll_that_ended_makes_room() -> None:
             assert not poll.gives_way
 
 
-def test_commands_about_what_the_agent_does_not_have_are_bounded_and_others_are_not(machine: Machine) -> None:
+def test_commands_about_what_the_agent_does_not_have_are_bounded_and_others_are_not(machine: StillMachine) -> None:
     inboxes = Inboxes()
     fold(inboxes, offer())
     limits = limits_of(inboxes)
@@ -82,7 +64,7 @@ def test_commands_about_what_the_agent_does_not_have_are_bounded_and_others_are_
 
 
 @pytest.fixture
-async def client(machine: Machine) -> AsyncIterator[httpx.AsyncClient]:
+async def client(machine: StillMachine) -> AsyncIterator[httpx.AsyncClient]:
     async def named(request: Any) -> Principal:
         return Principal(subject=request.headers["x-who"], role="agent", expires_at_s=1 << 40)
 
@@ -107,7 +89,7 @@ async def client(machine: Machine) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize(("path", "burst", "wait_s"), [("/sign-in", 6, 10), ("/change", 6, 1), ("/command", 6, 1)])
 async def test_an_agent_who_asks_too_often_is_told_when_to_come_again_and_others_are_not(
-    client: httpx.AsyncClient, machine: Machine, path: str, burst: int, wait_s: int
+    client: httpx.AsyncClient, machine: StillMachine, path: str, burst: int, wait_s: int
 ) -> None:
     async def ask(who: str) -> httpx.Response:
         return await client.post(path, headers={"x-who": who})

@@ -1,30 +1,9 @@
 """Limits of one client: contacts that wait."""
 
 from collections import Counter
-from collections.abc import Iterator
 
-import pytest
-
-from common.runtime import clock
 from intake.limits import RECOUNTED_S, Waiting
-
-
-class Machine(clock.Machine):
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def monotonic_ns(self) -> int:
-        return int(self.now_s * 1e9)
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    before = clock.use(machine)
-    yield machine
-    clock.use(before)
+from tests.support.machines import StillMachine
 
 
 class Contacts:
@@ -39,7 +18,7 @@ class Contacts:
         return min(self.waiting, most)
 
 
-async def test_a_client_who_is_far_from_the_limit_is_counted_once(machine: Machine) -> None:
+async def test_a_client_who_is_far_from_the_limit_is_counted_once(machine: StillMachine) -> None:
     contacts = Contacts(3)
     waiting = Waiting(contacts, waiting_max=100)  # type: ignore[arg-type] # all that it asks for
 
@@ -51,7 +30,7 @@ async def test_a_client_who_is_far_from_the_limit_is_counted_once(machine: Machi
     assert contacts.asked["a"] == 1
 
 
-async def test_who_has_as_many_waiting_as_may_is_told_so_until_some_have_left(machine: Machine) -> None:
+async def test_who_has_as_many_waiting_as_may_is_told_so_until_some_have_left(machine: StillMachine) -> None:
     contacts = Contacts(0)
     waiting = Waiting(contacts, waiting_max=10)  # type: ignore[arg-type] # all that it asks for
     for _ in range(10):

@@ -2,7 +2,7 @@
 
 import asyncio
 from binascii import crc32
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -58,11 +58,8 @@ class Leases:
 
     def __init__(self, sessions: Sessions, *, lease_s: float) -> None:
         self._sessions = sessions
-        self._renewing = (
-            asyncio.Lock()
-        )  # requests and held polls by turns: two statements at a time could block each other
         self._renew = SharedCommit(
-            self._renew_by_turns,
+            sessions.renew,
             what="lease",
             key=lambda given: given[0],
             batch_max=RENEWED_AT_ONCE,
@@ -136,11 +133,14 @@ class Leases:
             del self._held[one]
 
     async def renew_held(self, wake: Callable[[str], None]) -> None:
-        """Renew the leases of held polls that are due. `wake`: gets the agents one of whose polls is to look at itself, because
-        its caller has gone, its session is over, or its lease could not be renewed for too long. Raises `Retryable`."""
+        """Renew the leases of held polls that are due. Raises `Retryable`.
+
+        `wake` gets the agents one of whose polls is to look at itself: its caller has gone, its session is over, or its lease
+        could not be renewed for too long.
+        """
         now_s = monotonic_s()
         due: dict[str, int] = {}
-        for one in list(self._held):
+        for one in self._held:
             if one.is_gone() or self.is_over(one.agent_id, one.session_no):
                 wake(one.agent_id)
             elif now_s - self._seen_s(one) >= one.renew_after_s:
@@ -149,10 +149,11 @@ class Leases:
         for start in range(0, len(listed), RENEWED_AT_ONCE):
             some = listed[start : start + RENEWED_AT_ONCE]
             try:
-                answers = await self._renew_by_turns(some)
+                answers = await self._sessions.renew(some)
             except Retryable:
-                for one in [one for one in self._held if now_s - self._seen_s(one) >= 2 * self.renew_every_s]:
-                    wake(one.agent_id)
+                for one in self._held:
+                    if now_s - self._seen_s(one) >= 2 * self.renew_every_s:
+                        wake(one.agent_id)
                 raise
             for (agent_id, session_no), is_on in zip(some, answers, strict=True):
                 if not is_on:
@@ -165,10 +166,6 @@ class Leases:
         """When the lease of its session was renewed here last."""
         known_no, seen_s = self._alive.get(one.agent_id, (0, NEVER_S))
         return seen_s if known_no == one.session_no else NEVER_S
-
-    async def _renew_by_turns(self, given: Sequence[tuple[str, int]]) -> Sequence[bool]:
-        async with self._renewing:
-            return await self._sessions.renew(given)
 
     def _put(self, agent_id: str, session_no: int, seen_s: float) -> None:
         if len(self._alive) >= REMEMBERED_MAX:

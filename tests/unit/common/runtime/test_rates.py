@@ -1,34 +1,15 @@
 """Requests a second of one caller."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.runtime import clock, rates
+from common.runtime import rates
 from common.runtime.rates import RequestRate
+from tests.support.machines import StillMachine, used
 
 
-class Machine(clock.Machine):
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def monotonic_ns(self) -> int:
-        return int(self.now_s * 1e9)
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    before = clock.use(machine)
-    yield machine
-    clock.use(before)
-
-
-def test_a_burst_is_allowed_and_then_one_at_a_time(machine: Machine) -> None:
+def test_a_burst_is_allowed_and_then_one_at_a_time(machine: StillMachine) -> None:
     rate = RequestRate(per_s=10, burst=5)
 
     taken = [rate.take("k") for _ in range(6)]
@@ -45,9 +26,7 @@ def test_a_burst_is_allowed_and_then_one_at_a_time(machine: Machine) -> None:
 
 @given(gaps=st.lists(st.floats(0, 0.5), min_size=1, max_size=200), per_s=st.integers(1, 50), burst=st.integers(1, 20))
 def test_no_second_ever_has_more_than_the_rate_and_the_burst(gaps: list[float], per_s: int, burst: int) -> None:
-    machine = Machine()
-    before = clock.use(machine)
-    try:
+    with used(StillMachine()) as machine:
         rate = RequestRate(per_s=per_s, burst=burst)
         allowed = []
         for gap in gaps:
@@ -58,11 +37,9 @@ def test_no_second_ever_has_more_than_the_rate_and_the_burst(gaps: list[float], 
             assert 0 <= budget.left < burst
         for start in allowed:
             assert sum(start <= at < start + 1 for at in allowed) <= per_s + burst
-    finally:
-        clock.use(before)
 
 
-def test_keys_that_are_known_are_bounded(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_are_known_are_bounded(machine: StillMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "KEYS_MAX", 10)
     rate = RequestRate(per_s=1, burst=1)
 

@@ -19,22 +19,18 @@ def pause_s(failures: int, *, first_s: float, longest_s: float, chance: Callable
 class BackOff:
     """The pauses of a loop that tries again for ever.
 
-    A try that lasted longer than the longest pause did some good, or has waited by itself: after it pauses begin small again.
+    What went on for longer than the longest pause did some good, or has waited by itself: after it pauses begin small again.
     """
 
     def __init__(self, first_s: float) -> None:
         self._first_s = first_s
         self._failures = 0
-        self._tried_at_s = monotonic_s()
-
-    def succeeded(self) -> None:
-        """A try did its work: the next failure is the first of another trouble."""
-        self._failures = 0
+        self._paused_at_s = monotonic_s()
 
     async def pause(self) -> None:
         """A try failed: wait before the next one."""
-        if monotonic_s() - self._tried_at_s > LONGEST_S:
-            self.succeeded()
+        if monotonic_s() - self._paused_at_s > LONGEST_S:
+            self._failures = 0
         self._failures += 1
         await asyncio.sleep(pause_s(self._failures, first_s=self._first_s, longest_s=LONGEST_S))
-        self._tried_at_s = monotonic_s()
+        self._paused_at_s = monotonic_s()

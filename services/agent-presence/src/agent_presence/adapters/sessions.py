@@ -54,16 +54,20 @@ RETURNING {_PICTURE}
 EXPIRE = f"""
 UPDATE session s SET presence = 'offline', seq = s.seq + 1, ended_at = now(), end_reason = 'lease_expired'
   FROM agent a WHERE a.agent_id = s.agent_id AND s.agent_id IN (
-    SELECT agent_id FROM session WHERE ended_at IS NULL AND lease_expires_at < now() ORDER BY agent_id LIMIT $1)
+    SELECT agent_id FROM session WHERE ended_at IS NULL AND lease_expires_at < now() ORDER BY agent_id LIMIT $1 FOR UPDATE)
 RETURNING {_PICTURE}
 """
 RENEW_ALL = "UPDATE session SET lease_expires_at = now() + $1 * interval '1 second' WHERE ended_at IS NULL"
 TAKE_TURN = "SELECT pg_try_advisory_xact_lock($1), extract(epoch FROM clock_timestamp())::float8"
 RENEW = """
-UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second'
-  FROM unnest($1::text[], $2::int[]) AS given(agent_id, session_no) JOIN agent a USING (agent_id)
- WHERE a.enabled AND s.agent_id = given.agent_id AND s.session_no = given.session_no AND s.ended_at IS NULL RETURNING s.agent_id
+WITH present AS (
+  SELECT s.agent_id FROM session s JOIN unnest($1::text[], $2::int[]) AS given(agent_id, session_no) USING (agent_id, session_no)
+    JOIN agent a USING (agent_id) WHERE a.enabled AND s.ended_at IS NULL ORDER BY s.agent_id FOR UPDATE OF s
+)
+UPDATE session s SET lease_expires_at = now() + $3 * interval '1 second' FROM present WHERE s.agent_id = present.agent_id
+RETURNING s.agent_id
 """
+"""Rows are locked in the order of their ids: statements of two replicas, or of requests and held polls, never wait in a circle."""
 KEEP = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bigint[], $16::text[])

@@ -336,7 +336,6 @@ class Shard:
                     log.warning("routing_not_published", shard=self.reign.shard, why=str(why))
                     await back_off.pause()
                     continue
-                back_off.succeeded()
                 for _ in lines:
                     self._pending.popleft()
                 self.reign.published_seq = lines[-1].seq
