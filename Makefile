@@ -1,6 +1,6 @@
 # Porchlight. `make help` lists the targets; each one calls `install` when it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-compose test-compiled bench bench-takeover bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
+.PHONY: help install lock fmt lint types imports check test test-unit test-model test-simulation test-integration test-e2e test-chaos test-long test-compose test-compiled bench bench-takeover bench-core bench-core-compiled simulate-cases simulate-services replay run up up-cluster upgrade down ps logs backup restore try-compose docs deploy-tools clean
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := libs/common services/intake services/router services/agent-presence services/reporting tools/simulator tools/checker tools/docgen tools/cli
@@ -65,9 +65,12 @@ imports: $(INSTALLED) ## the direction of dependencies
 
 check: lint types imports ## everything that needs no server
 
-test: check ## what CI runs: the checks and every test, on real servers
+test: check ## what CI runs: the checks and the tests, on real servers
 	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit tests/model tests/simulation
-	@$(BIN)/pytest -q tests/integration tests/e2e tests/chaos
+	@$(BIN)/pytest -q -m "not long" tests/integration tests/e2e tests/chaos
+
+test-long: $(INSTALLED) deploy-tools ## those that take a minute each: starts in odd surroundings, a replay, clocks and stopped leaders (6 minutes)
+	@$(BIN)/pytest -q -m long
 
 test-unit: $(INSTALLED) ## seconds; no socket
 	@$(BIN)/pytest -q tests/unit

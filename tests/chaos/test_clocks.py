@@ -18,6 +18,7 @@ from tests.support.platforms import RunningPlatform, started
 
 pytestmark = [
     pytest.mark.timeout(300),
+    pytest.mark.long,
     pytest.mark.skipif(deploy_tools.faketime() is None, reason="needs libfaketime: `make deploy-tools`"),
 ]
 

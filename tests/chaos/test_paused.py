@@ -12,7 +12,7 @@ from common.testing.eventually import eventually
 from tests.support.faults import LogFromHere, metric, process, replicas, stopped, under_load
 from tests.support.platforms import RunningPlatform
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 
 ENDS_WITHIN_S = IDLE_SESSION_TIMEOUT_S + 10
 """PostgreSQL ends a silent session after the first part; the next replica tries each second, on a busy machine late."""

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from porchlight.replay import demo_day
 from porchlight.replay.call_log import read_day
 from porchlight.replay.command import DEMO_FILE
@@ -9,6 +11,7 @@ from porchlight.replay.player import Replay, differences
 from tests.support.platforms import RunningPlatform
 
 
+@pytest.mark.long
 async def test_at_600_times_speed_reporting_counts_what_the_clients_saw(platform: RunningPlatform) -> None:
     day = read_day(DEMO_FILE, demo_day.DAY)
     some = replace(day, calls=day.calls[400:600])

@@ -34,6 +34,7 @@ def a_shell_behind_a_proxy() -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_behind_a_proxy_in_an_odd_folder_without_a_locale_a_platform_starts_twice(tmp_path: Path) -> None:
     shell = a_shell_behind_a_proxy()
     folder = tmp_path / ("long" * 40) / "Zürich, 'Łódź' \"$HOME\" [dim] a:b;c 100%"
