@@ -131,14 +131,33 @@ def _check_agents(model: Model, world: World, peace_s: float) -> None:
             told = model.answers.get((line["agent_id"], line["command_id"]))
             if told != line["outcome"]:
                 model.wrong("I8", f"{line['command_id']} was answered {line['outcome']}, and the log has {told}")
-    for at_s, stay, contact_id in model.timed_out:
-        if stay.made_s > peace_s + 20.0:
-            model.wrong(
-                "I9", f"{stay.agent_id} polls and was not shown {contact_id}, made {stay.made_s:.3f}, {at_s:.3f}"
-            )
+    _find_what_was_not_shown(model, world, peace_s)
     for life in model.lives.values():
         if life.callback_owed_s is not None:
             model.wrong("I1", f"{life.contact_id}: the callback asked at {life.callback_owed_s:.3f} was dropped")
+
+
+SHOWN_WITHIN_S = 1.5
+"""A poll that is held says so in milliseconds; a desktop whose answer got lost asks again at once."""
+
+
+def _find_what_was_not_shown(model: Model, world: World, peace_s: float) -> None:
+    """I9: offers that ended unseen, although their agent polled all the time and nothing failed."""
+    lines = world.journal.lines
+    seen = {(one["agent_id"], one["contact_id"], one["attempt"]) for one in lines if one["what"] == "seen"}
+    turns: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for line in lines:
+        if line["what"] == "polls":
+            turns[line["agent_id"]].append((line["at_s"], line["does"]))
+    for at_s, stay, contact_id in model.timed_out:
+        if stay.made_s < peace_s + 20.0 or at_s - stay.made_s < SHOWN_WITHIN_S:
+            continue
+        before = [does for turn_s, does in turns[stay.agent_id] if turn_s <= stay.made_s]
+        meanwhile = any(stay.made_s < turn_s <= at_s for turn_s, _ in turns[stay.agent_id])
+        if before[-1:] == [True] and not meanwhile and (stay.agent_id, contact_id, stay.attempt) not in seen:
+            model.wrong(
+                "I9", f"{stay.agent_id} polls and was not shown {contact_id}, made {stay.made_s:.3f}, {at_s:.3f}"
+            )
 
 
 def _check_replicas(model: Model, world: World) -> None:

@@ -36,7 +36,7 @@ class Clients:
         self.scenario = scenario
         self.calm = False
         self.random = Random(f"clients/{seed}")
-        restless = self.random.random() < RESTLESS
+        restless = self.random.random() < RESTLESS or scenario.restless
         self.mischief, self.moves = (0.4, 0.9) if restless else (MISCHIEF, POOL_MOVES)
         self.posted: dict[str, str] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -280,6 +280,7 @@ class AgentAtHome:
 
     async def _poll_until_over(self) -> None:
         known: str | None = None
+        self._polls(True)
 
         async def poll(face: PresenceFace) -> tuple[str, list[Item], str] | None:
             return await self._poll(face, known)
@@ -288,9 +289,12 @@ class AgentAtHome:
             try:
                 seen = await self.world.call("presence", poll, timeout_s=POLL_MAX_S + 5)
             except Unreachable:
+                self._polls(False)
                 await asyncio.sleep(self.random.uniform(0.1, 0.6))
+                self._polls(True)
                 continue
             if seen is None:
+                self._polls(False)
                 self.world.write("session_over", agent_id=self.agent_id, session_no=self.session_no)
                 return
             known, items, state = seen
@@ -298,8 +302,17 @@ class AgentAtHome:
                 self._react(item)
             if state == "not_responding" or (self.clients.calm and state == "not_available"):
                 await self._presence("available")
-            if not self.clients.calm and self.random.random() < self.clients.mischief and await self._mischief():
-                return
+            if not self.clients.calm and self.random.random() < self.clients.mischief:
+                self._polls(False)
+                if await self._mischief():
+                    return
+                self._polls(True)
+
+    def _polls(self, does: bool) -> None:
+        """From now on one poll follows the other, or none does."""
+        self.world.journal.lines.append(
+            {"what": "polls", "at_s": self.world.loop.time(), "agent_id": self.agent_id, "does": does}
+        )
 
     async def _poll(self, face: PresenceFace, known: str | None) -> tuple[str, list[Item], str] | None:
         while not face.tail.loaded:

@@ -6,6 +6,7 @@ import gc
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -15,7 +16,7 @@ from common.runtime import clock
 from common.testing.loop import SimulatedLoop, SimulatedMachine
 from tests.simulation.auditor import audit, audit_half_way, is_settled
 from tests.simulation.clients import AgentAtHome, Clients, Patience
-from tests.simulation.scenario import add_scorers, make_helper, make_scenario
+from tests.simulation.scenario import Scenario, add_scorers, make_helper, make_scenario
 from tests.simulation.services import Parts
 from tests.simulation.world import Note, World
 
@@ -43,13 +44,16 @@ class Result:
     history: list[Note]
 
 
-def simulate(seed: int, parts: Parts | None = None) -> Result:
-    """Run the world of a seed from its beginning to its end; the same seed gives the same history."""
+def simulate(seed: int, parts: Parts | None = None, shape: Callable[[Scenario], None] | None = None) -> Result:
+    """Run the world of a seed from its beginning to its end; the same seed gives the same history.
+
+    `shape` changes what the seed made of the centre, so that what a test is about happens in every world.
+    """
     loop = SimulatedLoop(seed)
     before = clock.use(SimulatedMachine(loop, seed, began_ms=BEGAN_MS))
     configured = structlog.get_config()
     try:
-        return loop.run_until_complete(_simulate(seed, loop, parts))
+        return loop.run_until_complete(_simulate(seed, loop, parts, shape))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
@@ -58,10 +62,14 @@ def simulate(seed: int, parts: Parts | None = None) -> Result:
         gc.unfreeze()  # what reigns froze is over
 
 
-async def _simulate(seed: int, loop: SimulatedLoop, parts: Parts | None) -> Result:
+async def _simulate(
+    seed: int, loop: SimulatedLoop, parts: Parts | None, shape: Callable[[Scenario], None] | None
+) -> Result:
     random = Random(f"scenario/{seed}")
     scenario = make_scenario(random)
     add_scorers(Random(f"scorers/{seed}"), scenario)
+    if shape is not None:
+        shape(scenario)
     world = World(seed, loop, scenario.pools, parts)
     clients = Clients(world, scenario, seed)
     contacts, trouble_s = random.randint(*CONTACTS), random.uniform(*TROUBLE_S)
@@ -95,22 +103,24 @@ async def _play(world: World, clients: Clients, contacts: int, trouble_s: float)
     clients.start(clients.integrate(contacts, within_s=trouble_s))
     if scenario.rushed:
         clients.start(clients.rush(scenario.rushed))
-    await world.trouble_for(trouble_s)
+    await (world.trouble_for(trouble_s) if scenario.faulty else asyncio.sleep(trouble_s))
     clients.calm = True
-    peace_s = loop.time()
-    if world.chance.random() < FROZEN:
+    calm_s = peace_s = loop.time()
+    if not scenario.faulty:
+        peace_s = 0.0
+    elif world.chance.random() < FROZEN:
         world.freeze_one()
-        peace_s += FROZEN_NOTICED_S
+        calm_s = peace_s = peace_s + FROZEN_NOTICED_S
     found = audit_half_way(world)
-    await _until_settled(world, clients, peace_s + WITHOUT_HELP_S)
+    await _until_settled(world, clients, calm_s + WITHOUT_HELP_S)
     found += audit_half_way(world)
     for pool in scenario.pools:
         helper = make_helper(pool)
         await clients.put_agent(helper)
         clients.start(AgentAtHome(clients, helper.agent_id).work())
-    await _until_settled(world, clients, peace_s + PEACE_MAX_S)
-    await asyncio.sleep(max(5.0, peace_s - loop.time()))  # whoever takes over from a frozen leader has to notice first
-    world.note("auditor", "looks", peace_s=round(loop.time() - peace_s, 1))
+    await _until_settled(world, clients, calm_s + PEACE_MAX_S)
+    await asyncio.sleep(max(5.0, calm_s - loop.time()))  # whoever takes over from a frozen leader has to notice first
+    world.note("auditor", "looks", peace_s=round(loop.time() - calm_s, 1))
     return [*found, *audit(world, peace_s=peace_s)]
 
 

@@ -18,13 +18,16 @@ CHANNELS = ("voice", "chat", "email", "sms")
 
 @dataclass(slots=True, kw_only=True)
 class Scenario:
-    """`queues`: values as the administrators' API has them, by id."""
+    """`queues`: values as the administrators' API has them, by id. `faulty`: processes, servers and lines fail."""
 
     pools: list[str]
     queues: dict[str, dict[str, Any]]
     agents: dict[str, Profile]
     rushed: str = ""
     """A queue to which somebody comes all the time, and that asks a scorer."""
+    restless: bool = False
+    """Agents sign out, move to another pool and come back all the time."""
+    faulty: bool = True
 
 
 def make_scenario(random: Random) -> Scenario:
@@ -55,6 +58,11 @@ def add_scorers(random: Random, scenario: Scenario) -> None:
         }
         scenario.queues[name]["policy"]["choice"] = choice
     scenario.rushed = names[0]
+
+
+def restless(scenario: Scenario) -> None:
+    """People move from pool to pool all the time, and nothing else goes wrong."""
+    scenario.restless, scenario.faulty = True, False
 
 
 def suits(contact: dict[str, Any], agents: list[dict[str, Any]]) -> dict[str, int]:

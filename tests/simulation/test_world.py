@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.run import Result, simulate
+from tests.simulation.scenario import restless
 
 ROOT = Path(__file__).parents[2]
 FRESH_S = float(os.environ.get("PORCHLIGHT_FRESH_SEEDS_S", "30"))
@@ -42,6 +43,14 @@ def test_fresh_seeds_keep_every_promise() -> None:
     while time.monotonic() < end_s:
         holds(simulate(seed))
         seed += 1
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_without_a_fault_each_offer_is_shown_to_whoever_polls(seed: int) -> None:
+    result = simulate(seed, shape=restless)
+
+    holds(result)
+    assert not result.faults
 
 
 def test_worlds_have_faults_of_every_kind_and_work_for_everybody() -> None:
