@@ -61,7 +61,7 @@ def _of_functions(rel: str, tree: ast.AST) -> Iterator[str]:
 
 def _is_route_table(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Functions that only hold routes, and composition roots: each function inside is measured on its own."""
-    return node.name.startswith(("add_", "_add_")) or node.name == "_main"
+    return node.name.startswith(("add_", "_add_"))
 
 
 def _of_calls(rel: str, tree: ast.AST) -> Iterator[str]:
